@@ -1,0 +1,65 @@
+"""microglia makes spiking neural networks smaller.
+
+import microglia as mg
+
+pruner = mg.SCA(model, sparsity=0.7, example_input=x, optimizer=optimizer, every=steps)
+"""
+
+from pathlib import Path as _Path
+from typing import Any as _Any
+
+from torch import nn as _nn
+
+from microglia.errors import (
+    CertificateError,
+    ConfigError,
+    DataError,
+    MicrogliaError,
+    StructureError,
+    TrainingError,
+)
+from microglia.frameworks import register_neuron, reset
+from microglia.methods import METHODS, SCA, Activity, Magnitude, Pruner, Random, UniformSlim
+from microglia.surgery import analyse, certify, regrow, save
+from microglia.surgery import load as _load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "METHODS",
+    "SCA",
+    "Activity",
+    "CertificateError",
+    "ConfigError",
+    "DataError",
+    "Magnitude",
+    "MicrogliaError",
+    "Pruner",
+    "Random",
+    "StructureError",
+    "TrainingError",
+    "UniformSlim",
+    "analyse",
+    "certify",
+    "load",
+    "register_neuron",
+    "regrow",
+    "reset",
+    "save",
+]
+
+
+def load(path: str | _Path, model: _nn.Module | None = None) -> _Any:
+    """The compacted network that `save` wrote to the directory `path`, in eval mode.
+
+    Args:
+        model: an unpruned network of the same class, which is copied; not needed for the
+            networks that this package builds.
+
+    Raises:
+        DataError: a file is missing, damaged, or of another format.
+        ConfigError: the network in the file is not the one that was passed, or none was.
+    """
+    from microglia.networks import build
+
+    return _load(path, model, build=lambda name, arguments: build(name, **arguments))

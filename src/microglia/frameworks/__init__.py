@@ -1,0 +1,80 @@
+"""What a spiking neuron is, one file a framework; nothing else knows their classes.
+
+A framework is asked only once the user's program has imported it: before that none of its
+neurons can exist.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from types import ModuleType
+
+from torch import Tensor, nn
+
+from microglia.frameworks.copies import fresh_copy
+from microglia.frameworks.kinds import (
+    NeuronKind,
+    Observation,
+    first_tensor,
+    register_neuron,
+    registered_kind,
+)
+
+__all__ = [
+    "NeuronKind",
+    "Observation",
+    "first_tensor",
+    "fresh_copy",
+    "neuron_kind",
+    "register_neuron",
+    "reset",
+    "resize",
+    "spiking_neurons",
+]
+
+_ADAPTERS = {"spikingjelly.activation_based": "spikingjelly", "snntorch": "snntorch"}
+
+
+def _adapters() -> Iterator[ModuleType]:
+    for framework, name in _ADAPTERS.items():
+        if framework in sys.modules:
+            yield import_module(f"microglia.frameworks.{name}")
+
+
+def neuron_kind(module: nn.Module) -> NeuronKind | None:
+    """How to talk to the module if it is a spiking neuron, else None."""
+    kind = registered_kind(module)
+    if kind is not None:
+        return kind
+    for adapter in _adapters():
+        found: NeuronKind | None = adapter.kind(module)
+        if found is not None:
+            return found
+    return None
+
+
+def spiking_neurons(model: nn.Module) -> dict[str, nn.Module]:
+    """The spiking neurons of the network by their module names, in the order of definition."""
+    return {name: m for name, m in model.named_modules() if neuron_kind(m) is not None}
+
+
+def reset(model: nn.Module) -> None:
+    """Clear the state of every spiking neuron and recurrent container of the network."""
+    for module in model.modules():
+        kind = registered_kind(module)
+        if kind is not None:
+            kind.reset(module)
+            continue
+        for adapter in _adapters():
+            if adapter.reset(module):
+                break
+
+
+def resize(module: nn.Module, kept: Callable[[str, int], Tensor | None]) -> dict[str, int]:
+    """Sizes that a framework's module keeps beside its weights, after a cut."""
+    sizes: dict[str, int] = {}
+    for adapter in _adapters():
+        sizes.update(adapter.resize(module, kept))
+    return sizes

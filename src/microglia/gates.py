@@ -1,0 +1,169 @@
+"""Masks that live inside the network and travel with its `state_dict`.
+
+A closed channel's input current is zero, so its neurons stay silent and every reader sees what
+it will see once the channel is gone:
+
+    x_c  <-  m_c * x_c        forward,  m in {0, 1}
+    dL/dx_c passes unchanged  backward (straight-through)
+
+so the norm's scale and the weights of a closed channel keep the gradient that they would have if
+the channel were open, and it can tell how much it would help (compare RigL's dense gradient). In
+the code released with SCA closed channels run unmasked between updates and the gradient of their
+scale is zero at the masking step; the gate is a choice of this package.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from microglia.frameworks import first_tensor
+from microglia.structure import Group, Keep, Site, Structure
+
+BUFFER = "channel_gate"
+"""Name of the buffer, on the layer that computes a group first: True where a channel is open."""
+
+
+class Hook:
+    """Base of every hook that microglia leaves in a network, so that copies can be stripped."""
+
+
+class _Silence(torch.autograd.Function):
+    """Zero some channels; the gradient passes as if they were open."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int, closed: Tensor) -> Tensor:
+        return x.index_fill(dim, closed, 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, None, None]:
+        return grads[0], None, None
+
+
+class ChannelGate(Hook):
+    """Silences the closed channels of one group at one place."""
+
+    def __init__(self, owner: nn.Module, group: Group, site: Site) -> None:
+        self.owner = owner
+        self.dim = site.dim
+        self.in_place = site.in_place
+        mine = site.channel >= 0
+        self._positions = mine.nonzero().flatten()
+        # Where the state of each of these channels stands in the owner's buffer.
+        first = torch.zeros(group.size, dtype=torch.long)
+        rows = (group.owner >= 0).nonzero().flatten().flip(0)
+        first[group.owner[rows]] = rows
+        self._rows = first[site.channel[mine]]
+        self._seen: tuple[int, int] | None = None
+        self._closed = torch.empty(0, dtype=torch.long)
+
+    def closed(self) -> Tensor:
+        """The closed positions along the channel axis, read again whenever the mask changed."""
+        mask: Tensor = getattr(self.owner, BUFFER)
+        seen = (id(mask), mask._version)
+        if seen != self._seen:
+            self._seen = seen
+            shut = ~mask.cpu()[self._rows]
+            self._closed = self._positions[shut].to(mask.device)
+        return self._closed
+
+    def __call__(self, x: Tensor) -> Tensor:
+        closed = self.closed()
+        if closed.numel() == 0:
+            return x
+        if self.in_place and 0 not in x.stride():
+            # Nobody else reads this memory and no backward needs it, so autograd need not know:
+            # that is the straight-through gradient.
+            x.data.index_fill_(self.dim, closed, 0.0)
+            return x
+        silent: Tensor = _Silence.apply(x, self.dim, closed)
+        return silent
+
+
+class _OnInput(Hook):
+    def __init__(self, gate: ChannelGate) -> None:
+        self.gate = gate
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (self.gate(args[0]), *args[1:])
+
+
+class _OnOutput(Hook):
+    def __init__(self, gate: ChannelGate) -> None:
+        self.gate = gate
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return self.gate(output)
+        return (self.gate(first_tensor(output)), *output[1:])
+
+
+class Gates:
+    """The gates of a network: `set` and `keep` their masks, `remove` them again."""
+
+    def __init__(self, model: nn.Module, structure: Structure) -> None:
+        self.model = model
+        self.structure = structure
+        self._handles: list[Any] = []
+        self._owners: list[nn.Module] = []
+        for group in structure.groups:
+            owner = model.get_submodule(group.layers[0])
+            if BUFFER not in owner._buffers:
+                device = next((p.device for p in owner.parameters()), torch.device("cpu"))
+                mask = torch.ones(group.owner.numel(), dtype=torch.bool, device=device)
+                owner.register_buffer(BUFFER, mask)
+                self._owners.append(owner)
+            for site in group.gates:
+                gate = ChannelGate(owner, group, site)
+                module = model.get_submodule(site.module)
+                self._handles.append(
+                    module.register_forward_pre_hook(_OnInput(gate))
+                    if site.side == "input"
+                    else module.register_forward_hook(_OnOutput(gate))
+                )
+
+    def keep(self) -> dict[str, Tensor]:
+        """The open channels of each group, boolean `[size]` on the CPU."""
+        masks = {}
+        for group in self.structure.groups:
+            buffer: Tensor = getattr(self.model.get_submodule(group.layers[0]), BUFFER)
+            mine = group.owner >= 0
+            mask = torch.ones(group.size, dtype=torch.bool)
+            mask[group.owner[mine]] = buffer.cpu()[mine]
+            masks[group.name] = mask
+        return masks
+
+    def set(self, keep: Keep) -> None:
+        """Open and close channels; groups that are not named stay as they are.
+
+        Raises:
+            ConfigError: a mask that fits no group, or would empty one.
+        """
+        self.structure.validate(keep)
+        for group in self.structure.groups:
+            if group.name in keep:
+                buffer: Tensor = getattr(self.model.get_submodule(group.layers[0]), BUFFER)
+                mine = (group.owner >= 0).to(buffer.device)
+                values = keep[group.name].cpu()[group.owner[group.owner >= 0]]
+                buffer[mine] = values.to(buffer.device)
+
+    def remove(self) -> None:
+        """Take the hooks and buffers out: the user's own classes and keys again."""
+        for handle in self._handles:
+            handle.remove()
+        for owner in self._owners:
+            owner._buffers.pop(BUFFER, None)
+            owner._non_persistent_buffers_set.discard(BUFFER)
+        self._handles.clear()
+        self._owners.clear()
+
+
+def strip(model: nn.Module) -> None:
+    """Take every hook and buffer of microglia's out of a copy of a network."""
+    for module in model.modules():
+        module._buffers.pop(BUFFER, None)
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [k for k, hook in hooks.items() if isinstance(hook, Hook)]:
+                del hooks[key]

@@ -1,0 +1,38 @@
+"""One published method, one file; all behind the one Pruner contract."""
+
+from __future__ import annotations
+
+from microglia.errors import ConfigError, nearest
+from microglia.methods.activity import Activity
+from microglia.methods.base import Change, Pruner
+from microglia.methods.magnitude import Magnitude
+from microglia.methods.random import Random
+from microglia.methods.sca import SCA
+from microglia.methods.uniform_slim import UniformSlim
+
+__all__ = [
+    "METHODS",
+    "SCA",
+    "Activity",
+    "Change",
+    "Magnitude",
+    "Pruner",
+    "Random",
+    "UniformSlim",
+    "method_named",
+]
+
+METHODS: dict[str, type[Pruner]] = {
+    cls.name: cls for cls in (SCA, Random, UniformSlim, Activity, Magnitude)
+}
+
+
+def method_named(name: str) -> type[Pruner]:
+    """The method of that name.
+
+    Raises:
+        ConfigError: there is none, with the nearest name.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"there is no method '{name}'.{nearest(name, list(METHODS))}")
+    return METHODS[name]

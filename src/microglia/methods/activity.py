@@ -1,0 +1,52 @@
+"""Activity: prune a trained network's least active channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from microglia.errors import ConfigError
+from microglia.methods.base import Change, Pruner, run_over
+from microglia.methods.parts.scores import ActivityScore
+from microglia.methods.parts.traffic import Traffic
+
+
+class Activity(Pruner):
+    """Keep the channels that fire most in a trained network.
+
+        r_c = mean over n, t, h, w of S
+
+    Call `calibrate(batches)` on the trained network, fine-tune, compact. The generic baseline of
+    the field (the "activity-based pruning" that the LNP and HRSNN papers compare with).
+    """
+
+    name = "activity"
+    needs = "trained"
+    source = "generic baseline"
+
+    def __init__(self, model: nn.Module, **settings: Any) -> None:
+        super().__init__(model, **settings)
+        self._rates = ActivityScore(model, self.structure, kind="rate", samples=None)
+        self._parts["score"] = self._rates
+
+    def _due(self) -> bool:
+        return False
+
+    def _update(self) -> Change:
+        raise AssertionError("activity never updates in step()")
+
+    def _calibrated(self, batches: Iterable[Any]) -> Any:
+        listeners = [p for p in self._parts.values() if isinstance(p, (ActivityScore, Traffic))]
+        for part in listeners:
+            part.clear()
+            part.always = True
+        try:
+            count = run_over(self.model, batches)
+        finally:
+            for part in listeners:
+                part.always = False
+        if not count:
+            raise ConfigError("calibrate() was given no batch; pass some of the training data")
+        return self._rates.mean()

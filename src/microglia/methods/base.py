@@ -1,0 +1,443 @@
+"""The Pruner: one contract for every method, in any training loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from microglia.errors import ConfigError, MicrogliaError, nearest
+from microglia.frameworks import reset
+from microglia.gates import Gates
+from microglia.methods.parts.budget import Budget, channels_left, cost_function, meet
+from microglia.methods.parts.scope import Scope, Scores, partition, rounded, select, top
+from microglia.methods.parts.traffic import Traffic
+from microglia.structure import Group, Keep, Structure, as_arguments
+from microglia.surgery import Compact, Ledger, analyse, compact
+
+
+class Part(Protocol):
+    """Something a method watches the network with; its sums belong to the method's state."""
+
+    def collect(self) -> None:
+        """An optimizer step was taken; gradients are still there."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+
+    def remove(self) -> None:
+        """Take the hooks out of the network."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one update did."""
+
+    step: int
+    """Optimizer steps taken so far."""
+    pruned: Mapping[str, list[int]]
+    """Group -> channels that were open and are closed now."""
+    regrown: Mapping[str, list[int]]
+    """Group -> channels that were closed and are open now."""
+    kept: Mapping[str, int]
+    """Group -> channels that are open now."""
+    sparsity: float
+    """Fraction of all prunable channels that are closed now."""
+    restart: bool = False
+    """The method asks the loop to start its learning-rate schedule again."""
+
+    def __str__(self) -> str:
+        off = sum(map(len, self.pruned.values()))
+        on = sum(map(len, self.regrown.values()))
+        return (
+            f"step {self.step}: {off} channels pruned, {on} regrown, "
+            f"{sum(self.kept.values())} open (sparsity {self.sparsity:.3f})"
+        )
+
+
+class Pruner(ABC):
+    """Closes and opens channels of a network while any loop trains it.
+
+    Gates go into the network when the pruner is made; `step()` moves them, `compact()` gives
+    the smaller network, `detach()` takes the gates out again.
+
+    Args:
+        model: the network.
+        example_input: one input as in training, `[N, C, H, W]` or `[T, N, C, H, W]`; a tuple is
+            taken as several arguments. Used for the structure and for the certificate.
+        sparsity: fraction of the channels to take away, in [0, 1); or one for each group.
+        target: instead, `{"parameters" | "macs" | "synops" | "latency": kept fraction}`.
+        optimizer: of the network; its steps are counted, so that gradient accumulation and
+            steps that a GradScaler skips don't count, and `compact()` carries it over. Without
+            one, every call of `step()` counts.
+        protect: layers left alone (shell patterns such as "layer4.*").
+        floor: channels that stay in every group, at least.
+        round_to: channels of each group come in multiples of this.
+        residual: "tied" prunes residual streams as one group, "inner" leaves them alone.
+        linear: hidden linear and recurrent layers are pruned too, not only convolutions.
+        seed: of every random choice.
+        ledger: of an earlier `compact()` of this network, so that channel ids stay the same.
+
+    Raises:
+        ConfigError: a setting out of range, an unknown layer, or nothing left to prune.
+        StructureError: the network can't be analysed.
+    """
+
+    name: ClassVar[str]
+    prunes: ClassVar[str] = "channels"
+    budget_kind: ClassVar[Literal["exact", "emergent"]] = "exact"
+    needs: ClassVar[Literal["training", "initialisation", "trained"]]
+    source: ClassVar[str]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        example_input: Any,
+        sparsity: float | Mapping[str, float] | None = None,
+        target: Mapping[str, float] | None = None,
+        optimizer: Optimizer | None = None,
+        protect: Sequence[str] = (),
+        floor: int = 1,
+        round_to: int = 1,
+        scope: Scope = "global",
+        residual: Literal["tied", "inner"] = "tied",
+        linear: bool = False,
+        penalty: float = 0.0,
+        seed: int = 0,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.budget = Budget(sparsity, target)
+        _check(floor=floor, round_to=round_to, scope=scope, residual=residual, rate=penalty)
+        self.model, self.example_input, self.optimizer = model, example_input, optimizer
+        self.floor, self.round_to, self.scope, self.rate = floor, round_to, scope, penalty
+        self.ledger = ledger
+        whole = analyse(model, example_input)
+        self.structure = _open(whole, protect, residual=residual, linear=linear, name=self.name)
+        if isinstance(sparsity, Mapping):
+            self.structure = _named(self.structure, sparsity)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.steps = 0
+        """Optimizer steps taken."""
+        self.changes = 0
+        """Updates made."""
+        self.last_scores: dict[str, Tensor] = {}
+        self._unseen = 0
+        self._solved: int | None = None
+        self._parts: dict[str, Part] = {}
+        self.gates = Gates(model, self.structure)
+        self._check_floors()
+        if target is not None and "synops" in target:
+            self._parts["traffic"] = Traffic(model, self.structure)
+        self._hook = optimizer.register_step_post_hook(self._stepped) if optimizer else None
+
+    # --- what a loop calls -----------------------------------------------------------------
+
+    def penalty(self) -> Tensor:
+        """What the method adds to the loss: rate * sum |w| over the layers that it prunes."""
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        total = torch.zeros((), device=device)
+        if self.rate:
+            for name in dict.fromkeys(n for g in self.structure.groups for n in g.layers):
+                for p in self.model.get_submodule(name).parameters(recurse=False):
+                    if p.dim() > 1:
+                        total = total + p.abs().sum()
+        return self.rate * total
+
+    def step(self) -> Change | None:
+        """Call after every `optimizer.step()`: None, or what was pruned and regrown."""
+        if self.optimizer is None:
+            self._collect()
+        elif not self._unseen:
+            return None
+        self._unseen = 0
+        return self._update() if self._due() else None
+
+    def calibrate(self, batches: Iterable[Any] = ()) -> Change:
+        """Prune a trained network at once, by what it does on these batches.
+
+        Args:
+            batches: inputs, or (inputs, labels), as the network takes them.
+
+        Raises:
+            ConfigError: the method learns during training instead, or saw no batch.
+        """
+        scores = self._calibrated(batches)
+        if scores is None:
+            raise ConfigError(
+                f"'{self.name}' prunes during {self.needs}; it has nothing to calibrate. "
+                "Call step() after every optimizer.step()."
+            )
+        return self._prune(scores)
+
+    def compact(
+        self, *, scheduler: LRScheduler | None = None, average: nn.Module | None = None
+    ) -> Compact:
+        """The smaller network with its optimizer, certificate and ledger; this one is untouched.
+
+        Raises:
+            CertificateError: it does not compute what the gated network computes.
+        """
+        return compact(
+            self.model,
+            self.structure,
+            self.gates.keep(),
+            example_input=self.example_input,
+            optimizer=self.optimizer,
+            scheduler=scheduler,
+            average=average,
+            ledger=self.ledger,
+        )
+
+    def detach(self) -> None:
+        """Take gates and hooks out: the user's own classes and `state_dict` keys again."""
+        self.gates.remove()
+        for part in self._parts.values():
+            part.remove()
+        if self._hook is not None:
+            self._hook.remove()
+
+    # --- what it tells ---------------------------------------------------------------------
+
+    @property
+    def sparsity_reached(self) -> float:
+        """Fraction of the prunable channels that are closed now."""
+        total = sum(g.size for g in self.structure.groups)
+        return 1.0 - sum(self.kept().values()) / total
+
+    def kept(self) -> dict[str, int]:
+        """Channels of each group that are open now."""
+        return {name: int(mask.sum()) for name, mask in self.gates.keep().items()}
+
+    def scores(self) -> dict[str, Tensor]:
+        """The scores of the last update, `[size]` for each group; empty before the first."""
+        return {name: score.clone() for name, score in self.last_scores.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs beside the network and the optimizer."""
+        return {
+            "method": self.name,
+            "steps": self.steps,
+            "changes": self.changes,
+            "unseen": self._unseen,
+            "solved": self._solved,
+            "masks": self.gates.keep(),
+            "scores": self.scores(),
+            "generator": self.generator.get_state(),
+            "parts": {name: part.state_dict() for name, part in self._parts.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on exactly where `state_dict` was taken.
+
+        Raises:
+            ConfigError: the state is of another method or another network.
+        """
+        if state["method"] != self.name:
+            raise ConfigError(f"this state is of '{state['method']}', not of '{self.name}'")
+        if set(state["masks"]) != {g.name for g in self.structure.groups}:
+            raise ConfigError("this state is of another network: its groups have other names")
+        self.gates.set(state["masks"])
+        self.steps, self.changes = state["steps"], state["changes"]
+        self._unseen, self._solved = state["unseen"], state["solved"]
+        self.last_scores = {k: v.clone() for k, v in state["scores"].items()}
+        self.generator.set_state(state["generator"])
+        for name, part in self._parts.items():
+            part.load_state_dict(state["parts"][name])
+
+    def __str__(self) -> str:
+        open_, total = sum(self.kept().values()), sum(g.size for g in self.structure.groups)
+        return (
+            f"{self.name}: {open_} of {total} channels open in {len(self.structure.groups)} "
+            f"groups after {self.steps} steps and {self.changes} updates"
+        )
+
+    # --- what a method decides -------------------------------------------------------------
+
+    @abstractmethod
+    def _due(self) -> bool:
+        """Whether to update after this step."""
+
+    @abstractmethod
+    def _update(self) -> Change:
+        """Choose new masks and apply them."""
+
+    @abstractmethod
+    def _calibrated(self, batches: Iterable[Any]) -> Scores | None:
+        """Scores from a trained network, None for a method that doesn't prune one."""
+
+    # --- what methods share ----------------------------------------------------------------
+
+    def _prune(self, scores: Scores) -> Change:
+        """Keep the channels of highest score that the budget allows."""
+        self.last_scores = {name: s.detach().clone() for name, s in scores.items()}
+
+        def propose(count: int) -> Keep:
+            keep: dict[str, Tensor] = {}
+            for names, stay in self._shares(count):
+                some = {n: scores[n] for n in names}
+                keep.update(select(some, stay, {n: self._least(n) for n in names}))
+            return self._in_multiples(keep, scores)
+
+        return self._apply(self._within_budget(propose))
+
+    def _within_budget(self, propose: Any) -> Keep:
+        """The mask that `propose(count)` gives for the count that the budget allows."""
+        if self.budget.target is None:
+            p = self.budget.sparsity
+            keep: Keep = propose(
+                channels_left(self.structure, p) if isinstance(p, (int, float)) else 0
+            )
+            return keep
+        ((quantity, fraction),) = self.budget.target.items()
+        if quantity == "latency" and self._solved is not None:
+            kept: Keep = propose(self._solved)  # a clock is read once, not at every update
+            return kept
+        traffic = self._parts.get("traffic")
+        cost = cost_function(
+            quantity,
+            self.model,
+            self.structure,
+            example_input=self.example_input,
+            density=traffic.density() if isinstance(traffic, Traffic) else {},
+        )
+        least = sum(self._least(g.name) for g in self.structure.groups)
+        self._solved, keep = meet(
+            self.structure, propose, cost, fraction=fraction, least=least, what=quantity
+        )
+        return keep
+
+    def _shares(self, count: int) -> list[tuple[tuple[str, ...], int]]:
+        """Sets of groups that are ranked together, and how many channels stay in each set."""
+        p = self.budget.sparsity
+        return partition(
+            {g.name: g.size for g in self.structure.groups},
+            count,
+            scope=p if isinstance(p, Mapping) else self.scope,
+            floors={g.name: self._least(g.name) for g in self.structure.groups},
+        )
+
+    def _least(self, group: str) -> int:
+        size = self.structure[group].size
+        return min(size, max(self.floor, self.round_to if self.round_to > 1 else 1))
+
+    def _in_multiples(self, keep: Mapping[str, Tensor], order: Scores) -> dict[str, Tensor]:
+        """The same mask with counts rounded, channels added or dropped by `order`."""
+        if self.round_to == 1:
+            return dict(keep)
+        sizes = {g.name: g.size for g in self.structure.groups}
+        counts = rounded({n: int(m.sum()) for n, m in keep.items()}, sizes, multiple=self.round_to)
+        ranked = {n: order[n] + keep[n] * (order[n].abs().max() * 2 + 1) for n in keep}
+        return {n: top(ranked[n], counts[n]) for n in keep}
+
+    def _apply(self, keep: Keep) -> Change:
+        before = self.gates.keep()
+        self.gates.set(keep)
+        self.changes += 1
+        return Change(
+            step=self.steps,
+            pruned=_ids({n: before[n] & ~keep[n] for n in keep}),
+            regrown=_ids({n: ~before[n] & keep[n] for n in keep}),
+            kept=self.kept(),
+            sparsity=self.sparsity_reached,
+        )
+
+    def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._unseen += 1
+        self._collect()
+
+    def _collect(self) -> None:
+        self.steps += 1
+        for part in self._parts.values():
+            part.collect()
+
+    def _check_floors(self) -> None:
+        if isinstance(self.budget.sparsity, (int, float)):
+            try:
+                self._shares(channels_left(self.structure, self.budget.sparsity))
+            except MicrogliaError:
+                self.gates.remove()
+                raise
+
+
+def run_over(model: nn.Module, batches: Iterable[Any]) -> int:
+    """Run the network over batches in eval mode without gradients; the number of batches.
+
+    Modes and neuron states are put back as they were (states: cleared).
+    """
+    modes = {module: module.training for module in model.modules()}
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    count = 0
+    try:
+        model.eval()
+        with torch.no_grad():
+            for batch in batches:
+                inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
+                reset(model)
+                model(*(x.to(device) for x in as_arguments(inputs)))
+                count += 1
+    finally:
+        reset(model)
+        for module, mode in modes.items():
+            module.training = mode
+    return count
+
+
+def _ids(masks: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    return {n: m.nonzero().flatten().tolist() for n, m in masks.items() if bool(m.any())}
+
+
+def _check(*, floor: int, round_to: int, scope: str, residual: str, rate: float) -> None:
+    for name, value in (("floor", floor), ("round_to", round_to)):
+        if type(value) is not int or value < 1:
+            raise ConfigError(f"{name} is a number of channels, at least 1; got {value!r}")
+    for name, word, known in (
+        ("scope", scope, ["global", "layer"]),
+        ("residual", residual, ["tied", "inner"]),
+    ):
+        if word not in known:
+            raise ConfigError(f"{name} can't be {word!r}.{nearest(str(word), known)}")
+    if not isinstance(rate, (int, float)) or rate < 0:
+        raise ConfigError(f"penalty is the rate of the L1 term, at least 0; got {rate!r}")
+
+
+def _open(
+    structure: Structure, protect: Sequence[str], *, residual: str, linear: bool, name: str
+) -> Structure:
+    """The groups that the method may prune."""
+    layers = [layer for g in structure.groups for layer in g.layers]
+    known = sorted({*layers, *structure.fixed})
+    for pattern in protect:
+        if not any(fnmatch(layer, pattern) for layer in known):
+            raise ConfigError(f"protect: no layer is called '{pattern}'.{nearest(pattern, known)}")
+
+    def chosen(group: Group) -> bool:
+        if any(fnmatch(layer, pattern) for layer in group.layers for pattern in protect):
+            return False
+        return (linear or group.kind == "conv") and (residual == "tied" or not group.stream)
+
+    left = structure.only(g for g in structure.groups if chosen(g))
+    if not left.groups:
+        kinds = sorted({g.kind for g in structure.groups})
+        hint = " Pass linear=True to prune its linear and recurrent layers." if kinds else ""
+        raise ConfigError(f"'{name}' finds nothing to prune.{hint}\n{structure}")
+    return left
+
+
+def _named(structure: Structure, sparsity: Mapping[str, float]) -> Structure:
+    """Only the groups that a mapping of sparsities names (by any of their layers)."""
+    names = [g.name for g in structure.groups]
+    for name in sparsity:
+        if name not in names:
+            raise ConfigError(f"sparsity: there is no group '{name}'.{nearest(name, names)}")
+    return structure.only(g for g in structure.groups if g.name in sparsity)

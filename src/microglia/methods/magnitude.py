@@ -1,0 +1,46 @@
+"""Magnitude: prune a trained network's smallest filters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from microglia.methods.base import Change, Pruner, run_over
+from microglia.methods.parts.scores import filter_magnitude
+from microglia.methods.parts.traffic import Traffic
+
+
+class Magnitude(Pruner):
+    """Keep the filters of largest mean |w| in a trained network.
+
+        A_c = mean over the filter of |w|
+
+    Call `calibrate()` on the trained network (with batches where the target is SynOps), fine-tune,
+    compact. Source: Li et al., "Pruning filters for efficient ConvNets", ICLR 2017, with the
+    mean instead of the sum, so that layers of different fan-in rank together.
+    """
+
+    name = "magnitude"
+    needs = "trained"
+    source = "Li et al., ICLR 2017"
+
+    def __init__(self, model: nn.Module, **settings: Any) -> None:
+        super().__init__(model, **settings)
+
+    def _due(self) -> bool:
+        return False
+
+    def _update(self) -> Change:
+        raise AssertionError("magnitude never updates in step()")
+
+    def _calibrated(self, batches: Iterable[Any]) -> Any:
+        traffic = self._parts.get("traffic")
+        if isinstance(traffic, Traffic):
+            traffic.always = True
+            try:
+                run_over(self.model, batches)
+            finally:
+                traffic.always = False
+        return filter_magnitude(self.model, self.structure)

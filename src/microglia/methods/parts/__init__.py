@@ -1,0 +1,1 @@
+"""What methods are composed of: scores, scopes, budgets, schedules, regrowth signals."""

@@ -1,0 +1,38 @@
+"""When a method acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from microglia.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Every so many optimizer steps, after a warm-up, until the masks are settled."""
+
+    every: int
+    """Optimizer steps between two updates."""
+    warmup: int = 0
+    """Steps before which nothing happens."""
+    until: int | None = None
+    """The last step at which something may happen; None for no end."""
+
+    def __post_init__(self) -> None:
+        for name in ("every", "warmup", "until"):
+            value = getattr(self, name)
+            least = 1 if name == "every" else 0
+            if value is not None and (type(value) is not int or value < least):
+                raise ConfigError(
+                    f"{name} is a number of optimizer steps, at least {least}; got {value!r}"
+                )
+        if self.until is not None and self.until < max(self.every, self.warmup):
+            raise ConfigError(
+                f"until={self.until} comes before the first update, which is at step "
+                f"{max(self.every, self.warmup)}"
+            )
+
+    def due(self, step: int) -> bool:
+        """Whether the method acts after this optimizer step (counted from 1)."""
+        late = self.until is not None and step > self.until
+        return step >= self.warmup and step % self.every == 0 and not late

@@ -1,0 +1,195 @@
+"""How important is a channel? Running means of activity, and norms of filters."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from microglia.errors import ConfigError
+from microglia.frameworks import Observation, first_tensor, neuron_kind
+from microglia.gates import Hook
+from microglia.structure import Site, Structure
+
+Activity = Literal["membrane", "released", "rate"]
+
+
+class ActivityScore:
+    """The mean activity of each channel while the network runs, over time, batch and space.
+
+        membrane   A_c = mean |H|          H: potential after charging, before reset
+        released   A_c = mean (S + |V|)    V: potential after reset (SCA's released code)
+        rate       A_c = mean S            the firing rate, spikes a timestep
+
+    A group read by several neuron layers (a residual stream) gets the mean over them. Only sums
+    are held, never a spike train. `samples` bounds the samples looked at in each batch; batches
+    are shuffled, so the mean is unbiased and its cost stays small. Calls in eval mode don't count
+    unless `always` is set.
+    """
+
+    def __init__(
+        self, model: nn.Module, structure: Structure, *, kind: Activity, samples: int | None
+    ) -> None:
+        self.structure = structure
+        self.sums = {g.name: torch.zeros(len(g.neurons), g.size) for g in structure.groups}
+        self.counts = {g.name: torch.zeros(len(g.neurons), g.size) for g in structure.groups}
+        self.always = False
+        self._handles: list[Any] = []
+        for group in structure.groups:
+            for row, site in enumerate(group.neurons):
+                watch = _Watch(self, group.name, row, site, kind, samples)
+                module = model.get_submodule(site.module)
+                self._handles.append(module.register_forward_pre_hook(_Before(watch)))
+                self._handles.append(module.register_forward_hook(_After(watch)))
+
+    def mean(self) -> dict[str, Tensor]:
+        """The score of each channel of each group, `[size]`, over everything seen since `clear`.
+
+        Under torch.distributed the sums of all ranks are added first, so every rank agrees.
+        """
+        scores = {}
+        for group in self.structure.groups:
+            total, count = self.sums[group.name].clone(), self.counts[group.name].clone()
+            if dist.is_available() and dist.is_initialized():
+                dist.all_reduce(total)
+                dist.all_reduce(count)
+            scores[group.name] = (total / count.clamp(min=1)).mean(0)
+        return scores
+
+    def collect(self) -> None:
+        """The sums are taken while the network runs."""
+
+    def clear(self) -> None:
+        """Start afresh."""
+        for tensor in (*self.sums.values(), *self.counts.values()):
+            tensor.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {
+            "sums": {k: v.clone() for k, v in self.sums.items()},
+            "counts": {k: v.clone() for k, v in self.counts.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the sums of `state_dict`."""
+        for mine, theirs in ((self.sums, state["sums"]), (self.counts, state["counts"])):
+            for name in mine:
+                mine[name] = theirs[name].clone()
+
+    def remove(self) -> None:
+        """Take the hooks out of the network."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+class _Watch:
+    """Adds one call of one neuron layer to the sums of one group."""
+
+    def __init__(
+        self,
+        score: ActivityScore,
+        group: str,
+        row: int,
+        site: Site,
+        kind: Activity,
+        samples: int | None,
+    ) -> None:
+        self.score, self.group, self.row, self.site = score, group, row, site
+        self.kind, self.samples = kind, samples
+        self.before: Any = None
+        self.mine = (site.channel >= 0).nonzero().flatten()
+        self.channel = site.channel[self.mine]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Watch:
+        # A copy of the network must not add to the scores of the original.
+        copy = _Watch.__new__(_Watch)
+        memo[id(self)] = copy
+        copy.score = None  # type: ignore[assignment]
+        return copy
+
+    def on(self, module: nn.Module) -> bool:
+        """Whether a call counts: in training, or whenever the score listens always."""
+        return self.score is not None and (module.training or self.score.always)
+
+    def add(self, seen: Observation) -> None:
+        activity = self._activity(seen)
+        axis = activity.dim() + self.site.dim
+        others = [d for d in range(activity.dim()) if d != axis]
+        total = activity.sum(others).cpu().to(torch.float32)
+        count = activity.numel() / activity.shape[axis]
+        self.score.sums[self.group][self.row].index_add_(0, self.channel, total[self.mine])
+        self.score.counts[self.group][self.row].index_add_(
+            0, self.channel, torch.full(self.channel.shape, float(count))
+        )
+
+    def _activity(self, seen: Observation) -> Tensor:
+        if self.kind == "rate":
+            return (seen.spikes != 0).to(seen.spikes.dtype)
+        if self.kind == "membrane" and seen.membrane is not None:
+            return seen.membrane.abs()
+        if self.kind == "released" and seen.released is not None:
+            return seen.spikes + seen.released.abs()
+        raise ConfigError(
+            f"{self.site.module}: score='{self.kind}' needs a membrane potential that this neuron "
+            "does not let be known; use score='rate'"
+        )
+
+
+class _Before(Hook):
+    def __init__(self, watch: _Watch) -> None:
+        self.watch = watch
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        if self.watch.on(module):
+            kind = neuron_kind(module)
+            assert kind is not None
+            self.watch.before = kind.snapshot(module)
+
+
+class _After(Hook):
+    def __init__(self, watch: _Watch) -> None:
+        self.watch = watch
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        watch = self.watch
+        if watch.on(module):
+            kind = neuron_kind(module)
+            assert kind is not None
+            with torch.no_grad():
+                current = first_tensor(args)
+                watch.add(kind.observe(module, current, watch.before, output, watch.samples))
+            watch.before = None
+
+
+def filter_magnitude(model: nn.Module, structure: Structure) -> dict[str, Tensor]:
+    """The mean |w| of the weights that compute each channel, over the layers that add into it.
+
+    The mean, not the sum, so that layers of different fan-in can be ranked together.
+    """
+    return {g.name: _rows(model, structure, index) for index, g in enumerate(structure.groups)}
+
+
+def _rows(model: nn.Module, structure: Structure, index: int) -> Tensor:
+    group = structure.groups[index]
+    total, count = torch.zeros(group.size), torch.zeros(group.size)
+    for cut in group.cuts:
+        layer, _, attribute = structure.leaves[cut.leaf][0].rpartition(".")
+        if cut.leaf not in structure.parameters or layer not in group.layers or cut.dim != 0:
+            continue
+        weight: Tensor = getattr(model.get_submodule(layer), attribute)
+        if weight.dim() < 2:
+            continue
+        rows = weight.detach().abs().flatten(1).mean(1).float().cpu()
+        mine = cut.channel >= 0
+        total.index_add_(0, cut.channel[mine], rows[mine])
+        count.index_add_(0, cut.channel[mine], torch.ones(int(mine.sum())))
+    return total / count.clamp(min=1)
+
+
+def random_scores(structure: Structure, generator: torch.Generator) -> dict[str, Tensor]:
+    """Uniform random numbers, the score that knows nothing."""
+    return {g.name: torch.rand(g.size, generator=generator) for g in structure.groups}

@@ -1,0 +1,42 @@
+"""Random: the control that knows nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from microglia.errors import MicrogliaError
+from microglia.methods.base import Change, Pruner
+from microglia.methods.parts.scores import random_scores
+
+
+class Random(Pruner):
+    """Close randomly chosen channels at initialisation, an equal fraction in every layer.
+
+    The masks never change. With `target={"parameters": f}` the fraction is solved so that the
+    kept parameters match, to within one channel: the control to put beside a method at the
+    parameters that it reached.
+    """
+
+    name = "random"
+    needs = "initialisation"
+    source = "control"
+
+    def __init__(self, model: nn.Module, **settings: Any) -> None:
+        super().__init__(model, scope="layer", **settings)
+        try:
+            self.change = self._prune(random_scores(self.structure, self.generator))
+        except MicrogliaError:
+            self.detach()
+            raise
+
+    def _due(self) -> bool:
+        return False
+
+    def _update(self) -> Change:
+        return self.change
+
+    def _calibrated(self, batches: Iterable[Any]) -> None:
+        return None

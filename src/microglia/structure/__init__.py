@@ -1,0 +1,94 @@
+"""What a network is made of: which channels of which tensors live and die together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from microglia.errors import StructureError
+from microglia.frameworks import fresh_copy, reset, spiking_neurons
+from microglia.structure.build import build
+from microglia.structure.groups import Cut, Group, Keep, Site, Structure, Use
+from microglia.structure.trace import Trace
+
+__all__ = ["Cut", "Group", "Keep", "Site", "Structure", "Use", "as_arguments", "trace_structure"]
+
+
+def trace_structure(model: nn.Module, example_input: Any) -> Structure:
+    """The groups of channels of a network, from two passes over a copy of it.
+
+    The second pass, with the neurons' states left by the first, shows recurrent connections:
+    spikes of one step that meet weights in the next.
+
+    Args:
+        model: the network; left exactly as it was.
+        example_input: one input as the network takes it, `[N, C, H, W]` or `[T, N, C, H, W]`;
+            a tuple is taken as several arguments. A batch of one or two is enough.
+
+    Raises:
+        StructureError: there is no spiking neuron, the network is wrapped, or a tensor enters
+            whose history is unknown.
+    """
+    refuse_wrapped(model)
+    if not spiking_neurons(model):
+        raise StructureError(
+            f"{type(model).__name__} has no spiking neuron that microglia knows. It knows those of "
+            "SpikingJelly and snnTorch; tell it of your own with "
+            "mg.register_neuron(MyNeuron, membrane='v')."
+        )
+    copy = fresh_copy(model).cpu().eval()
+    reset(copy)
+    arguments = tree_map(
+        lambda x: x.detach().cpu().clone() if isinstance(x, Tensor) else x,
+        as_arguments(example_input),
+    )
+    trace = Trace(copy)
+    trace.inputs(x for x in tree_leaves(arguments) if isinstance(x, Tensor))
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), trace:
+        outputs = [run(copy, arguments) for _ in range(2)]
+    trace.pin_output(y for y in tree_leaves(outputs) if isinstance(y, Tensor))
+    return build(trace, name=type(model).__name__)
+
+
+def as_arguments(example_input: Any) -> tuple[Any, ...]:
+    """The positional arguments that an example input stands for."""
+    return tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
+
+
+def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
+    """Call the network; a failure of the user's own forward says so."""
+    try:
+        return model(*arguments)
+    except StructureError:
+        raise
+    except Exception as error:
+        shapes = [tuple(x.shape) for x in tree_leaves(arguments) if isinstance(x, Tensor)]
+        raise StructureError(
+            f"{type(model).__name__} fails on the example input of shape "
+            f"{', '.join(map(str, shapes))}: {error}. Pass an input as in training."
+        ) from error
+
+
+def refuse_wrapped(model: nn.Module) -> None:
+    """Refuse wrappers that hide the network's own modules from hooks, by name.
+
+    Raises:
+        StructureError: a compiled, scripted, or parallel wrapper.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise StructureError("a TorchScript module can't be pruned; pass the module it came from.")
+    for name, module in model.named_modules():
+        where = f"'{name}'" if name else "the network"
+        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            raise StructureError(
+                f"{where} is wrapped in {type(module).__name__}; pass the network inside it "
+                "(`.module`) and wrap it after the pruner is made."
+            )
+        if type(module).__name__ == "OptimizedModule":
+            raise StructureError(
+                f"{where} is compiled; pass the module inside it (`._orig_mod`), and compile the "
+                "network that compact() gives."
+            )

@@ -1,0 +1,238 @@
+"""The proof that a compacted network computes what the masked one computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from microglia.errors import CertificateError
+from microglia.frameworks import first_tensor, fresh_copy, neuron_kind, reset
+from microglia.structure import Keep, Structure, as_arguments
+
+OUTPUT_TOLERANCE = 1e-10
+"""float64: largest difference of the outputs."""
+FLIP_MARGIN = 1e-5
+"""float32: how far from the threshold, in thresholds, a first flip may lie."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was compared, and how it came out.
+
+    In float64, both sides cast, every spike is the same and outputs differ by less than 1e-10.
+    In the network's own precision the order of summation alone flips a few spikes; they are
+    counted, and the first flip lies within 1e-5 of the threshold.
+    """
+
+    neurons: int
+    """Values of kept neurons compared, over all timesteps and samples."""
+    spikes: int
+    """How many of these were spikes; none would make the comparison empty."""
+    silent_layers: tuple[str, ...]
+    """Neuron layers that never fired, about which the comparison says little."""
+    output_difference: float
+    """Largest difference of the outputs in float64."""
+    flips: int
+    """Spikes that differ in the network's own precision."""
+    flip_margin: float
+    """Distance of the first flip from the threshold, in thresholds."""
+    precision: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        silent = f"; silent: {', '.join(self.silent_layers)}" if self.silent_layers else ""
+        return (
+            f"same in float64: {self.neurons:,} values with {self.spikes:,} spikes, outputs within "
+            f"{self.output_difference:.1e}; {self.flips:,} flips in {self.precision}{silent}"
+        )
+
+
+def certify(
+    masked: nn.Module, small: nn.Module, structure: Structure, keep: Keep, example_input: Any
+) -> Certificate:
+    """Compare a gated network with its compacted form, spike by spike.
+
+    Both run twice on the input without a reset in between, so that states are carried too.
+
+    Raises:
+        CertificateError: a spike or an output differs, with the layer where it first does.
+    """
+    arguments = as_arguments(example_input)
+    double = [_run(model, arguments, torch.float64) for model in (masked, small)]
+    neurons, spikes, silent = 0, 0, []
+    for name, (_, ours) in double[0].layers.items():
+        kept = _kept(structure, keep, name, ours.shape)
+        theirs = double[1].layers[name][1]
+        expected = _select(ours, kept)
+        if expected.shape != theirs.shape or not bool((expected == theirs).all()):
+            raise CertificateError(
+                f"{name}: the compacted layer does not fire as the masked one does in float64 "
+                f"({_differ(expected, theirs)}). A neuron whose input is zero must stay silent: "
+                "check for a bias or a negative threshold inside it; or protect this layer."
+            )
+        neurons += expected.numel()
+        fired = int((expected != 0).sum())
+        spikes += fired
+        if not fired:
+            silent.append(name)
+    difference = 0.0
+    for a, b in zip(double[0].outputs, double[1].outputs, strict=True):
+        if a.shape != b.shape:
+            raise CertificateError(f"outputs differ in shape: {tuple(a.shape)}, {tuple(b.shape)}")
+        difference = max(difference, float((a - b).abs().max()) if a.numel() else 0.0)
+    if not difference <= OUTPUT_TOLERANCE:
+        raise CertificateError(
+            f"the compacted network's output differs by {difference:.2e} in float64 "
+            f"(at most {OUTPUT_TOLERANCE:.0e} was wanted)"
+        )
+    precision = next((p.dtype for p in small.parameters()), torch.float32)
+    flips, margin = _flips(masked, small, structure, keep, arguments, precision)
+    return Certificate(
+        neurons=neurons,
+        spikes=spikes,
+        silent_layers=tuple(silent),
+        output_difference=difference,
+        flips=flips,
+        flip_margin=margin,
+        precision=str(precision).removeprefix("torch."),
+    )
+
+
+@dataclass
+class _Run:
+    layers: dict[str, tuple[Tensor | None, Tensor]]
+    """Neuron -> (membrane potential, spikes) of all calls, stacked."""
+    outputs: list[Tensor]
+
+
+def _run(model: nn.Module, arguments: Any, dtype: torch.dtype, *, membrane: bool = False) -> _Run:
+    copy = _cast(fresh_copy(model), dtype).eval()
+    reset(copy)
+    seen: dict[str, list[tuple[Tensor | None, Tensor]]] = {}
+    before: dict[str, Any] = {}
+    for name, module in copy.named_modules():
+        kind = neuron_kind(module)
+        if kind is None:
+            continue
+
+        def enter(m: nn.Module, args: Any, name: str = name, kind: Any = kind) -> None:
+            before[name] = kind.snapshot(m)
+
+        def leave(m: nn.Module, args: Any, out: Any, name: str = name, kind: Any = kind) -> None:
+            current = first_tensor(args)
+            h = kind.observe(m, current, before[name], out, None).membrane if membrane else None
+            spikes = first_tensor(out).detach().clone()
+            seen.setdefault(name, []).append((h, spikes))
+
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave)
+    cast = tree_map(lambda x: _cast_tensor(x, dtype), arguments)
+    device = next((p.device for p in copy.parameters()), torch.device("cpu"))
+    cast = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, cast)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        outputs = [
+            y.detach().clone()
+            for _ in range(2)
+            for y in tree_leaves(copy(*cast))
+            if isinstance(y, Tensor)
+        ]
+    layers = {}
+    for name, calls in seen.items():
+        potentials = [h for h, _ in calls if h is not None]
+        layers[name] = (
+            torch.stack(potentials) if len(potentials) == len(calls) else None,
+            torch.stack([s for _, s in calls]),
+        )
+    return _Run(layers, outputs)
+
+
+def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    model.to(dtype)
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Tensor):
+                vars(module)[name] = _cast_tensor(value, dtype)
+    return model
+
+
+def _cast_tensor(x: Any, dtype: torch.dtype) -> Any:
+    return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+
+
+def _kept(structure: Structure, keep: Keep, neuron: str, shape: torch.Size) -> Mapping[int, Tensor]:
+    """Dimension -> positions of a neuron layer's spikes that stay."""
+    stays: dict[int, Tensor] = {}
+    for group in structure.groups:
+        for site in group.neurons:
+            if site.module == neuron and group.name in keep:
+                mask = stays.setdefault(site.dim, torch.ones(shape[site.dim], dtype=torch.bool))
+                mine = site.channel >= 0
+                mask[mine] &= keep[group.name].cpu()[site.channel[mine]]
+    return {dim: mask.nonzero().flatten() for dim, mask in stays.items()}
+
+
+def _select(x: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+    for dim, positions in kept.items():
+        x = x.index_select(dim, positions.to(x.device))
+    return x
+
+
+def _differ(a: Tensor, b: Tensor) -> str:
+    if a.shape != b.shape:
+        return f"shapes {tuple(a.shape)} and {tuple(b.shape)}"
+    return f"{int((a != b).sum()):,} of {a.numel():,} values"
+
+
+def _flips(
+    masked: nn.Module,
+    small: nn.Module,
+    structure: Structure,
+    keep: Keep,
+    arguments: Any,
+    dtype: torch.dtype,
+) -> tuple[int, float]:
+    """Spikes that differ in the network's own precision, and how near the first was."""
+    ours = _run(masked, arguments, dtype, membrane=True)
+    theirs = _run(small, arguments, dtype)
+    flips, margin, first = 0, 0.0, True
+    for name, (h, spikes) in ours.layers.items():
+        kept = _kept(structure, keep, name, spikes.shape)
+        differ = _select(spikes, kept) != theirs.layers[name][1]
+        count = int(differ.sum())
+        flips += count
+        if count and first:
+            first = False
+            margin = _margin(masked, name, h, kept, differ)
+            if margin > FLIP_MARGIN:
+                raise CertificateError(
+                    f"{name}: in {dtype} a spike first flips at {margin:.1e} thresholds from the "
+                    f"threshold; summation order explains {FLIP_MARGIN:.0e} at most"
+                )
+    return flips, margin
+
+
+def _margin(
+    model: nn.Module, name: str, h: Tensor | None, kept: Mapping[int, Tensor], differ: Tensor
+) -> float:
+    """Distance from the threshold of the earliest flips of the first layer that has any."""
+    if h is None:
+        return 0.0
+    module = model.get_submodule(name)
+    kind = neuron_kind(module)
+    assert kind is not None
+    threshold = kind.threshold(module)
+    theta = threshold.detach() if isinstance(threshold, Tensor) else torch.tensor(float(threshold))
+    away = (_select(h, kept) - _select(theta.expand(h.shape[1:]).expand(h.shape), kept)).abs()
+    away = away / theta.abs().max()
+    steps = differ.flatten(0, 1) if kind.multi_step(module) else differ
+    distances = away.flatten(0, 1) if kind.multi_step(module) else away
+    earliest = int(steps.flatten(1).any(1).nonzero()[0])
+    return float(distances[earliest][steps[earliest]].max())

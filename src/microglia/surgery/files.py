@@ -1,0 +1,185 @@
+"""Save a compacted network and load it again: safetensors and readable JSON, no pickle.
+
+A saved network is a directory of two files. Loading executes nothing: it builds the network
+from a class that the program itself passes or from the package's own builders, then sets
+tensors and whole-number sizes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from microglia.errors import ConfigError, DataError
+from microglia.frameworks import fresh_copy, reset, spiking_neurons
+from microglia.gates import BUFFER
+from microglia.structure.trace import named_leaves
+from microglia.surgery.compact import Compact
+from microglia.surgery.cut import replace_tensor, set_sizes
+
+FORMAT = "microglia-1"
+WEIGHTS, STRUCTURE = "weights.safetensors", "structure.json"
+_SIZES = frozenset(
+    "in_channels out_channels groups in_features out_features num_features "
+    "sub_module_out_features linear_features conv2d_channels".split()
+)
+
+Builder = Callable[[str, dict[str, Any]], nn.Module]
+
+
+def save(small: Compact, path: str | Path) -> Path:
+    """Write a compacted network to the directory `path` (replacing one that is there).
+
+    `weights.safetensors` holds every tensor, `structure.json` what was kept, the sizes that
+    changed, and the certificate. Both appear whole or not at all.
+
+    Raises:
+        DataError: the disk is full or the place can't be written.
+    """
+    path = Path(path)
+    tensors, aliases = _tensors(small.model)
+    record = {
+        "format": FORMAT,
+        "network": getattr(small.model, "microglia_network", None),
+        "class": type(small.model).__name__,
+        "groups": small.ledger.to_dict(),
+        "sizes": _all_sizes(small.model),
+        "shapes": {name: list(t.shape) for name, t in tensors.items()},
+        "aliases": aliases,
+        "certificate": small.certificate.to_dict() if small.certificate else None,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise DataError(f"{path}: can't be written ({error.strerror})") from error
+    try:
+        save_file(tensors, scratch / WEIGHTS)
+        (scratch / STRUCTURE).write_text(json.dumps(record, indent=1) + "\n")
+        if path.exists():
+            shutil.rmtree(path)
+        scratch.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: could not be saved ({error}); nothing was left behind") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return path
+
+
+def load(path: str | Path, model: nn.Module | None = None, *, build: Builder | None = None) -> Any:
+    """The compacted network in the directory `path`, in eval mode.
+
+    Args:
+        model: an unpruned network of the same class, as it was built for training; it is copied.
+        build: makes one from the name and arguments in the file, for networks of this package.
+
+    Raises:
+        DataError: a file is missing, damaged, or of another format.
+        ConfigError: the network in the file is not the one that was passed, or none was.
+    """
+    path = Path(path)
+    record = _record(path)
+    try:
+        tensors = load_file(path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path / WEIGHTS}: missing or damaged ({error})") from error
+    if model is None:
+        network = record.get("network")
+        if not network or build is None:
+            raise ConfigError(
+                f"{path}: this file holds a {record.get('class')}; pass an unpruned one, "
+                "mg.load(path, model=...)"
+            )
+        model = build(str(network["name"]), dict(network["arguments"]))
+    small = fresh_copy(model)
+    reset(small)
+    _fit(small, tensors, record, path)
+    reset(small)
+    return small.eval()
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((path / STRUCTURE).read_text())
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no saved network ({STRUCTURE} is missing)") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path / STRUCTURE}: can't be read ({error})") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise DataError(f"{path / STRUCTURE}: not a '{FORMAT}' file")
+    return record
+
+
+def _fit(model: nn.Module, tensors: dict[str, Tensor], record: dict[str, Any], path: Path) -> None:
+    shapes = record.get("shapes", {})
+    mine, _ = _tensors(model)
+    if set(tensors) != set(shapes) or set(tensors) != set(mine):
+        odd = sorted(set(tensors) ^ set(mine))[:3] or sorted(set(tensors) ^ set(shapes))[:3]
+        raise ConfigError(
+            f"{path}: the file is not of this network; tensors that only one side has: "
+            f"{', '.join(odd)}"
+        )
+    names = {alias: all_names for all_names, _ in named_leaves(model) for alias in all_names}
+    for name, value in tensors.items():
+        wide = mine[name]
+        fits = value.dim() == wide.dim() and all(
+            a <= b for a, b in zip(value.shape, wide.shape, strict=True)
+        )
+        if list(value.shape) != shapes[name] or not fits or value.dtype != wide.dtype:
+            raise DataError(
+                f"{path}: '{name}' has shape {tuple(value.shape)} and {value.dtype}; at most "
+                f"{tuple(wide.shape)} and {wide.dtype} was expected"
+            )
+        replace_tensor(model, names[name], value.to(wide.device))
+    modules = dict(model.named_modules())
+    for name, sizes in record.get("sizes", {}).items():
+        for attribute, size in sizes.items():
+            sound = attribute in _SIZES and type(size) is int and size > 0
+            if name not in modules or not sound or not hasattr(modules[name], attribute):
+                raise DataError(f"{path / STRUCTURE}: '{name}.{attribute} = {size}' is not a size")
+    set_sizes(model, record.get("sizes", {}))
+
+
+def _tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
+    """Every tensor under its first name, and the other names of those that have several.
+
+    The states of neurons are left out: they belong to a batch, not to the network.
+    """
+    neurons = spiking_neurons(model)
+    parameters = {id(p) for p in model.parameters()}
+    tensors, aliases = {}, {}
+    for names, tensor in named_leaves(model):
+        prefix, _, attribute = names[0].rpartition(".")
+        persistent = attribute not in model.get_submodule(prefix)._non_persistent_buffers_set
+        state = prefix in neurons and not persistent and id(tensor) not in parameters
+        if attribute == BUFFER or state:
+            continue
+        tensors[names[0]] = tensor.detach().cpu().contiguous()
+        if len(names) > 1:
+            aliases[names[0]] = list(names[1:])
+    return {name: _own(tensor) for name, tensor in tensors.items()}, aliases
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """A tensor with memory of its own, as safetensors wants it."""
+    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return tensor if whole else tensor.clone()
+
+
+def _all_sizes(model: nn.Module) -> dict[str, dict[str, int]]:
+    sizes = {}
+    for name, module in model.named_modules():
+        own = {
+            a: getattr(module, a) for a in sorted(_SIZES) if type(getattr(module, a, None)) is int
+        }
+        if own:
+            sizes[name] = own
+    return sizes
