@@ -19,15 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microglia.frameworks import first_tensor
+from microglia.errors import ConfigError
+from microglia.frameworks import GATE, Hook, first_tensor
 from microglia.structure import Group, Keep, Site, Structure
-
-BUFFER = "channel_gate"
-"""Name of the buffer, on the layer that computes a group first: True where a channel is open."""
-
-
-class Hook:
-    """Base of every hook that microglia leaves in a network, so that copies can be stripped."""
 
 
 class _Silence(torch.autograd.Function):
@@ -61,7 +55,7 @@ class ChannelGate(Hook):
 
     def closed(self) -> Tensor:
         """The closed positions along the channel axis, read again whenever the mask changed."""
-        mask: Tensor = getattr(self.owner, BUFFER)
+        mask: Tensor = getattr(self.owner, GATE)
         seen = (id(mask), mask._version)
         if seen != self._seen:
             self._seen = seen
@@ -101,19 +95,31 @@ class _OnOutput(Hook):
 
 
 class Gates:
-    """The gates of a network: `set` and `keep` their masks, `remove` them again."""
+    """The gates of a network: `set` and `keep` their masks, `remove` them again.
+
+    The mask of a group is the buffer `channel_gate` of the layer that computes it first: True
+    where a channel is open.
+
+    Raises:
+        ConfigError: the network has gates already.
+    """
 
     def __init__(self, model: nn.Module, structure: Structure) -> None:
         self.model = model
         self.structure = structure
         self._handles: list[Any] = []
         self._owners: list[nn.Module] = []
+        for name, module in model.named_modules():
+            if GATE in module._buffers:
+                raise ConfigError(
+                    f"{name}: the network already has a pruner's gates; detach() that one first"
+                )
         for group in structure.groups:
             owner = model.get_submodule(group.layers[0])
-            if BUFFER not in owner._buffers:
+            if GATE not in owner._buffers:
                 device = next((p.device for p in owner.parameters()), torch.device("cpu"))
                 mask = torch.ones(group.owner.numel(), dtype=torch.bool, device=device)
-                owner.register_buffer(BUFFER, mask)
+                owner.register_buffer(GATE, mask)
                 self._owners.append(owner)
             for site in group.gates:
                 gate = ChannelGate(owner, group, site)
@@ -128,7 +134,7 @@ class Gates:
         """The open channels of each group, boolean `[size]` on the CPU."""
         masks = {}
         for group in self.structure.groups:
-            buffer: Tensor = getattr(self.model.get_submodule(group.layers[0]), BUFFER)
+            buffer: Tensor = getattr(self.model.get_submodule(group.layers[0]), GATE)
             mine = group.owner >= 0
             mask = torch.ones(group.size, dtype=torch.bool)
             mask[group.owner[mine]] = buffer.cpu()[mine]
@@ -144,7 +150,7 @@ class Gates:
         self.structure.validate(keep)
         for group in self.structure.groups:
             if group.name in keep:
-                buffer: Tensor = getattr(self.model.get_submodule(group.layers[0]), BUFFER)
+                buffer: Tensor = getattr(self.model.get_submodule(group.layers[0]), GATE)
                 mine = (group.owner >= 0).to(buffer.device)
                 values = keep[group.name].cpu()[group.owner[group.owner >= 0]]
                 buffer[mine] = values.to(buffer.device)
@@ -154,16 +160,7 @@ class Gates:
         for handle in self._handles:
             handle.remove()
         for owner in self._owners:
-            owner._buffers.pop(BUFFER, None)
-            owner._non_persistent_buffers_set.discard(BUFFER)
+            owner._buffers.pop(GATE, None)
+            owner._non_persistent_buffers_set.discard(GATE)
         self._handles.clear()
         self._owners.clear()
-
-
-def strip(model: nn.Module) -> None:
-    """Take every hook and buffer of microglia's out of a copy of a network."""
-    for module in model.modules():
-        module._buffers.pop(BUFFER, None)
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key in [k for k, hook in hooks.items() if isinstance(hook, Hook)]:
-                del hooks[key]

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
-from microglia.frameworks.copies import fresh_copy
+from microglia.frameworks.copies import GATE, Hook, bare_copy, fresh_copy
 from microglia.frameworks.kinds import (
     NeuronKind,
     Observation,
@@ -23,8 +23,11 @@ from microglia.frameworks.kinds import (
 )
 
 __all__ = [
+    "GATE",
+    "Hook",
     "NeuronKind",
     "Observation",
+    "bare_copy",
     "first_tensor",
     "fresh_copy",
     "neuron_kind",

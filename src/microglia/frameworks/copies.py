@@ -7,6 +7,14 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+GATE = "channel_gate"
+"""Name of the buffer that a gate keeps on the layer that computes its channels."""
+
+
+class Hook:
+    """Base of every hook that microglia leaves in a network, so that copies can do without."""
+
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -32,3 +40,14 @@ def _detach_into(memo: dict[int, Any], value: Any) -> None:
     elif isinstance(value, (list, tuple)):
         for item in value:
             _detach_into(memo, item)
+
+
+def bare_copy(model: Network) -> Network:
+    """A fresh copy without microglia's gates and hooks: the user's own network."""
+    copied = fresh_copy(model)
+    for module in copied.modules():
+        module._buffers.pop(GATE, None)
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [k for k, hook in hooks.items() if isinstance(hook, Hook)]:
+                del hooks[key]
+    return copied

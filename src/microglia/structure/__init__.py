@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from microglia.errors import StructureError
-from microglia.frameworks import fresh_copy, reset, spiking_neurons
+from microglia.frameworks import bare_copy, reset, spiking_neurons
 from microglia.structure.build import build
 from microglia.structure.groups import Cut, Group, Keep, Site, Structure, Use
 from microglia.structure.trace import Trace
@@ -39,7 +39,7 @@ def trace_structure(model: nn.Module, example_input: Any) -> Structure:
             "SpikingJelly and snnTorch; tell it of your own with "
             "mg.register_neuron(MyNeuron, membrane='v')."
         )
-    copy = fresh_copy(model).cpu().eval()
+    copy = bare_copy(model).cpu().eval()
     reset(copy)
     arguments = tree_map(
         lambda x: x.detach().cpu().clone() if isinstance(x, Tensor) else x,

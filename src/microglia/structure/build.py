@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from microglia.structure.groups import Cut, Group, Site, Structure, Use
-from microglia.structure.labels import PIN
+from microglia.structure.labels import ANYWHERE, PIN
 from microglia.structure.records import Reading
 from microglia.structure.rules import IN_PLACE_SAFE
 from microglia.structure.trace import NORMS, Trace
@@ -23,6 +23,15 @@ class _Channels:
 
     group: Tensor
     channel: Tensor
+    _touched: dict[int, frozenset[int]] = field(default_factory=dict)
+
+    def touches(self, atoms: Tensor, index: int) -> bool:
+        """Whether any of these atoms belongs to group `index`."""
+        known = self._touched.get(id(atoms))  # the trace keeps them all, so ids are unique
+        if known is None:
+            known = frozenset(self.both(atoms)[0].unique().tolist())
+            self._touched[id(atoms)] = known
+        return index in known
 
     def of(self, atoms: Tensor, index: int) -> Tensor:
         """The channel of group `index` at each of these atoms, -1 elsewhere."""
@@ -42,20 +51,20 @@ def build(trace: Trace, *, name: str) -> Structure:
     rank = _ranks(trace, component)
     free = {c for c in rank if c not in pinned}
     members = _cut_alike(trace, component, free)
-    group_of, channel_of = np.full(len(component), -1), np.full(len(component), -1)
-    place = {
-        c: (index, channel)
-        for index, classes in enumerate(sorted(members, key=lambda m: min(rank[c] for c in m)))
-        for channel, c in enumerate(sorted(classes, key=rank.__getitem__))
-    }
-    for atom, c in enumerate(component):
-        if int(c) in place:
-            group_of[atom], channel_of[atom] = place[int(c)]
-    channels = _Channels(torch.from_numpy(group_of), torch.from_numpy(channel_of))
+    ordered = sorted(members, key=lambda m: min(rank[c] for c in m))
+    classes = int(component.max(initial=-1)) + 1
+    group_of, channel_of = np.full(classes, -1), np.full(classes, -1)
+    for index, alike in enumerate(ordered):
+        for channel, c in enumerate(sorted(alike, key=rank.__getitem__)):
+            group_of[c], channel_of[c] = index, channel
+    channels = _Channels(
+        torch.from_numpy(group_of[component]), torch.from_numpy(channel_of[component])
+    )
+    cuts = _cuts(trace, channels, len(members))
 
     groups: list[Group] = []
     for index in range(len(members)):
-        groups.append(_group(trace, channels, index, taken={g.name for g in groups}))
+        groups.append(_group(trace, channels, index, cuts[index], taken={g.name for g in groups}))
     structure = Structure(
         network=name,
         groups=tuple(groups),
@@ -90,7 +99,7 @@ def _cut_alike(trace: Trace, component: NDArray[np.int32], free: set[int]) -> li
     pairs, counts = np.unique(np.stack([component, blocks]), axis=1, return_counts=True)
     touches: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for (c, block), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
-        if c in free:
+        if c in free and trace.labels.owners[block][0] != ANYWHERE:
             touches[c].append((block, count))
     alike: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
     for c, where in touches.items():
@@ -98,9 +107,11 @@ def _cut_alike(trace: Trace, component: NDArray[np.int32], free: set[int]) -> li
     return list(alike.values())
 
 
-def _group(trace: Trace, channels: _Channels, index: int, *, taken: set[str]) -> Group:
+def _group(
+    trace: Trace, channels: _Channels, index: int, cuts: list[Cut], *, taken: set[str]
+) -> Group:
     def mine(atoms: Tensor) -> bool:
-        return bool((channels.of(atoms, index) >= 0).any())
+        return channels.touches(atoms, index)
 
     computing = [u for u in trace.synapses if mine(u.out_atoms)]
     layers = tuple(dict.fromkeys(u.layer for u in computing))
@@ -122,11 +133,11 @@ def _group(trace: Trace, channels: _Channels, index: int, *, taken: set[str]) ->
     owner = next(u.out_atoms for u in computing)
     return Group(
         name=name,
-        size=int(channels.channel[channels.group == index].max()) + 1,
+        size=1 + max(int(cut.channel.max()) for cut in cuts),
         kind="recurrent" if recurrent else "conv" if conv else "linear",
         layers=layers,
         readers=readers,
-        cuts=tuple(_cuts(trace, channels, index)),
+        cuts=tuple(cuts),
         gates=tuple(_gates(trace, channels, index)),
         neurons=tuple(
             Site(r.module, "input", r.dim, channels.of(r.atoms, index)) for r in neurons.values()
@@ -137,13 +148,18 @@ def _group(trace: Trace, channels: _Channels, index: int, *, taken: set[str]) ->
     )
 
 
-def _cuts(trace: Trace, channels: _Channels, index: int) -> list[Cut]:
-    cuts = []
+def _cuts(trace: Trace, channels: _Channels, count: int) -> list[list[Cut]]:
+    """For each group the dimensions of tensors along which it lies."""
+    cuts: list[list[Cut]] = [[] for _ in range(count)]
     bounds = [*trace.labels.starts, trace.labels.size]
     for (leaf, dim), start, stop in zip(trace.labels.owners, bounds, bounds[1:], strict=False):
-        channel = channels.of(torch.arange(start, stop), index)
-        if (channel >= 0).any():
-            cuts.append(Cut(leaf, dim, channel))
+        if leaf == ANYWHERE:
+            continue
+        group, channel = channels.group[start:stop], channels.channel[start:stop]
+        for index in group.unique().tolist():
+            if index >= 0:
+                mine = torch.where(group == index, channel, -1)
+                cuts[index].append(Cut(leaf, dim, mine))
     return cuts
 
 
@@ -154,11 +170,11 @@ def _gates(trace: Trace, channels: _Channels, index: int) -> list[Site]:
     between (a shortcut that reads the raw stream, a recurrent current inside a neuron), at the
     layers and norms that this current comes from.
     """
-    outputs = {r.module: r for r in trace.outputs if (channels.of(r.atoms, index) >= 0).any()}
+    outputs = {r.module: r for r in trace.outputs if channels.touches(r.atoms, index)}
     leaks = {
         source
         for use in trace.synapses
-        if (channels.of(use.in_atoms, index) >= 0).any()
+        if channels.touches(use.in_atoms, index)
         for source in use.sources
         if source in outputs
     }
@@ -168,9 +184,9 @@ def _gates(trace: Trace, channels: _Channels, index: int) -> list[Site]:
         sources = current.sources & set(outputs)
         if not sources or sources <= set(gates):
             continue
-        channel = channels.of(current.atoms, index)
-        if not (channel >= 0).any():
+        if not channels.touches(current.atoms, index):
             continue
+        channel = channels.of(current.atoms, index)
         memory = trace.storage(current.storage)
         alone = "" not in memory.readers and memory.writer in IN_PLACE_SAFE
         if alone and memory.owner in outputs:
@@ -204,7 +220,7 @@ def _ungated(trace: Trace, channels: _Channels, index: int, group: Group) -> str
     sites = {site.module for site in group.gates}
     outputs = {r.module for r in trace.outputs}
     for use in trace.synapses:
-        if not (channels.of(use.in_atoms, index) >= 0).any():
+        if not channels.touches(use.in_atoms, index):
             continue
         for source in use.sources - outputs:
             if source in group.layers:

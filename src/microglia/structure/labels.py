@@ -21,6 +21,9 @@ from torch import Tensor
 PIN = -1
 """Stands in a shadow where the position can never be removed."""
 
+ANYWHERE = -1
+"""Stands for the leaf of atoms that belong to no tensor of the network."""
+
 
 @dataclass
 class Labels:
@@ -44,6 +47,8 @@ class Labels:
 
     def tie(self, a: Tensor, b: Tensor, reason: str) -> None:
         """The atoms at equal places live or die together (broadcast against each other)."""
+        if a is b or (a.shape == b.shape and torch.equal(a, b)):
+            return
         left, right = torch.broadcast_tensors(a, b)
         pairs = np.stack([left.reshape(-1).numpy(), right.reshape(-1).numpy()])
         pairs = np.unique(pairs, axis=1)

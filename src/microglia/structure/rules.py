@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from microglia.structure.labels import PIN, compress, full, varying
+from microglia.structure.labels import ANYWHERE, PIN, compress, full, varying
 from microglia.structure.records import Mark, Synapses, address
 
 if TYPE_CHECKING:
@@ -176,34 +176,31 @@ def _pointwise(
     for x, mark in zip(operands, marks, strict=True):
         for shadow in mark.shadows:
             _merge(trace, shadows, shadow.reshape([1] * (rank - x.dim()) + list(shadow.shape)))
-    labelled = {d for shadow in shadows for d in varying(shadow)}
-    for x, mark in zip(operands, marks, strict=True):
-        if mark.weak:
-            continue
-        own = {d + rank - x.dim() for s in mark.shadows for d in varying(s)}
-        for d in labelled - own:
-            if d >= rank - x.dim() and x.shape[d - rank + x.dim()] > 1:
-                for shadow in shadows:
-                    if d in varying(shadow):
-                        trace.labels.pin(
-                            shadow,
-                            f"meets a tensor whose channels can't be removed in {trace.where}",
-                        )
+    free = [s for s in shadows if not _meets_fixed(trace, s, operands, marks, rank)]
     streams = [m for m in marks if m.shadows and not m.static]
     op = func._schema.name.split("::")[1].rstrip("_")
     if op in ("add", "sub") and len(streams) > 1 and not trace.neuron:
         trace.sums.extend(s for m in streams for s in m.shadows)
     silent = bool(trace.neuron)
     sources = frozenset[str]() if silent else frozenset().union(*(m.sources for m in marks))
-    return [
-        Mark(
-            shadows,
-            static=all(m.static for m in marks),
-            weak=all(m.weak for m in marks),
-            sources=sources,
-        )
-        for _ in results
-    ]
+    weak = all(m.weak or x.numel() == 1 for x, m in zip(operands, marks, strict=True))
+    static = all(m.static for m in marks)
+    return [Mark(free, static=static, weak=weak, sources=sources) for _ in results]
+
+
+def _meets_fixed(
+    trace: Trace, shadow: Tensor, operands: list[Tensor], marks: list[Mark], rank: int
+) -> bool:
+    """Pin a shadow along whose axis another operand has channels of its own without labels."""
+    for x, mark in zip(operands, marks, strict=True):
+        lead = rank - x.dim()
+        own = {d + lead for s in mark.shadows for d in varying(s)}
+        for d in varying(shadow):
+            if not mark.weak and d not in own and d >= lead and x.shape[d - lead] > 1:
+                why = f"meets a tensor whose channels can't be removed in {trace.where}"
+                trace.labels.pin(shadow, why)
+                return True
+    return False
 
 
 def _merge(trace: Trace, shadows: list[Tensor], new: Tensor) -> None:
@@ -236,7 +233,9 @@ def _join(trace: Trace, func: Any, args: Any, kwargs: Any, results: list[Tensor]
     others: list[Tensor] = []
     pieces = []
     for x, mark in zip(parts, marks, strict=True):
-        piece = torch.full((1,) * dim + (x.shape[dim],) + (1,) * (out.dim() - dim - 1), PIN)
+        # A constant fill takes any width: labels of its own, for others to tie to.
+        blank = trace.labels.new(ANYWHERE, dim, x.shape[dim]) if mark.weak else None
+        piece = _along(torch.full((x.shape[dim],), PIN) if blank is None else blank, dim, out.dim())
         for shadow in mark.shadows:
             if varying(shadow) == (dim,):
                 piece = shadow
@@ -248,7 +247,7 @@ def _join(trace: Trace, func: Any, args: Any, kwargs: Any, results: list[Tensor]
                 _merge(trace, others, shadow)
         pieces.append(piece)
     if along:
-        others.append(torch.cat([p.reshape(p.shape) for p in pieces], dim))
+        others.append(torch.cat(pieces, dim))
     return [Mark(others, static=static, weak=all(m.weak for m in marks), sources=sources)]
 
 
@@ -269,6 +268,7 @@ def _convolution(
             trace.labels.pin(shadow, "it is a kernel's extent")
     x_in = _channel(trace, x, 1, f"varies over space or time at {trace.where}")
     if groups == 1:
+        x_in = w_in if x_mark.weak else x_in
         trace.labels.tie(w_in, x_in, f"reads the network's input in {trace.where}")
         in_atoms, out_atoms = x_in, w_out
     elif transposed:
@@ -327,6 +327,7 @@ def _matmul(trace: Trace, func: Any, args: Any, kwargs: Any, results: list[Tenso
                     trace.refuse(op, [tensor], "a batched product with labelled batches")
     w_in, w_out = _atoms(trace, w, in_axis), _atoms(trace, w, out_axis)
     x_in = _channel(trace, x, x.dim() - 1, f"varies along another axis at {trace.where}")
+    x_in = w_in if x_mark.weak else x_in
     trace.labels.tie(w_in, x_in, f"reads the network's input in {trace.where}")
     if bias is not None:
         trace.labels.tie(_atoms(trace, bias, bias.dim() - 1), w_out, "bias")

@@ -65,6 +65,10 @@ class Trace(TorchDispatchMode):
         for index, (_, leaf) in enumerate(self.leaves):
             self._mark_leaf(index, leaf)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else PyTorch imports its whole compiler at the first operation
+
     # --- the run ---------------------------------------------------------------------------
 
     def __enter__(self) -> Trace:  # type: ignore[override, unused-ignore]
@@ -107,6 +111,8 @@ class Trace(TorchDispatchMode):
     def _leave(self, name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             self._stack.pop()
+            if output is None:
+                return  # the module's forward failed
             if self._inside and self._inside[-1] == name:
                 self._inside.pop()
                 for y in tree_leaves(output):

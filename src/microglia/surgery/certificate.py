@@ -60,7 +60,8 @@ def certify(
 ) -> Certificate:
     """Compare a gated network with its compacted form, spike by spike.
 
-    Both run twice on the input without a reset in between, so that states are carried too.
+    Networks with single-step neurons run twice without a reset in between, so that states are
+    carried over.
 
     Raises:
         CertificateError: a spike or an output differs, with the layer where it first does.
@@ -116,6 +117,12 @@ class _Run:
 def _run(model: nn.Module, arguments: Any, dtype: torch.dtype, *, membrane: bool = False) -> _Run:
     copy = _cast(fresh_copy(model), dtype).eval()
     reset(copy)
+    for module in copy.modules():
+        # Some surrogates (snnTorch's) give float32 spikes whatever they are given.
+        if next(module.children(), None) is None:
+            module.register_forward_pre_hook(
+                lambda m, args: tree_map(lambda x: _cast_tensor(x, dtype), args), prepend=True
+            )
     seen: dict[str, list[tuple[Tensor | None, Tensor]]] = {}
     before: dict[str, Any] = {}
     for name, module in copy.named_modules():
@@ -137,10 +144,12 @@ def _run(model: nn.Module, arguments: Any, dtype: torch.dtype, *, membrane: bool
     cast = tree_map(lambda x: _cast_tensor(x, dtype), arguments)
     device = next((p.device for p in copy.parameters()), torch.device("cpu"))
     cast = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, cast)
+    # States are carried from step to step: within a call of a multi-step network, else between.
+    steps = {kind.multi_step(m) for m in copy.modules() if (kind := neuron_kind(m)) is not None}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         outputs = [
             y.detach().clone()
-            for _ in range(2)
+            for _ in range(1 if steps == {True} else 2)
             for y in tree_leaves(copy(*cast))
             if isinstance(y, Tensor)
         ]

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microglia.frameworks import fresh_copy, reset, resize
-from microglia.gates import strip
+from microglia.frameworks import bare_copy, reset, resize
 from microglia.structure import Keep, Structure
 
 Sizes = dict[str, dict[str, int]]
@@ -26,8 +25,7 @@ def cut(model: nn.Module, structure: Structure, keep: Keep) -> tuple[nn.Module, 
         ConfigError: the mask fits no group, or would empty one.
     """
     structure.validate(keep)
-    small = fresh_copy(model)
-    strip(small)
+    small = bare_copy(model)
     positions = structure.positions(keep)
     with torch.no_grad():
         for leaf, names in enumerate(structure.leaves):

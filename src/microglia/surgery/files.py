@@ -19,8 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError, DataError
-from microglia.frameworks import fresh_copy, reset, spiking_neurons
-from microglia.gates import BUFFER
+from microglia.frameworks import GATE, bare_copy, reset, spiking_neurons
 from microglia.structure.trace import named_leaves
 from microglia.surgery.compact import Compact
 from microglia.surgery.cut import replace_tensor, set_sizes
@@ -99,7 +98,7 @@ def load(path: str | Path, model: nn.Module | None = None, *, build: Builder | N
                 "mg.load(path, model=...)"
             )
         model = build(str(network["name"]), dict(network["arguments"]))
-    small = fresh_copy(model)
+    small = bare_copy(model)
     reset(small)
     _fit(small, tensors, record, path)
     reset(small)
@@ -160,7 +159,7 @@ def _tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, list[str]]]
         prefix, _, attribute = names[0].rpartition(".")
         persistent = attribute not in model.get_submodule(prefix)._non_persistent_buffers_set
         state = prefix in neurons and not persistent and id(tensor) not in parameters
-        if attribute == BUFFER or state:
+        if attribute == GATE or state:
             continue
         tensors[names[0]] = tensor.detach().cpu().contiguous()
         if len(names) > 1:

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microglia.frameworks import fresh_copy
-from microglia.gates import strip
+from microglia.frameworks import bare_copy, fresh_copy
 from microglia.structure import Keep, Structure
 from microglia.surgery.cut import replace_tensor, tensor_at
 
@@ -31,9 +30,7 @@ class Ledger:
     @staticmethod
     def open(model: nn.Module, structure: Structure) -> Ledger:
         """A ledger in which nothing has been removed yet."""
-        dense = fresh_copy(model)
-        strip(dense)
-        return Ledger(structure, structure.everything(), dense)
+        return Ledger(structure, structure.everything(), bare_copy(model))
 
     def ids(self) -> dict[str, list[int]]:
         """The original ids of the channels left in each group."""

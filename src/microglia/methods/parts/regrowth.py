@@ -8,8 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from microglia.frameworks import first_tensor
-from microglia.gates import Hook
+from microglia.frameworks import Hook, first_tensor
 from microglia.structure import Site, Structure
 
 

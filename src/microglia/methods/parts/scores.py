@@ -9,8 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError
-from microglia.frameworks import Observation, first_tensor, neuron_kind
-from microglia.gates import Hook
+from microglia.frameworks import Hook, Observation, first_tensor, neuron_kind
 from microglia.structure import Site, Structure
 
 Activity = Literal["membrane", "released", "rate"]

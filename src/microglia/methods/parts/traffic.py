@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microglia.gates import Hook
+from microglia.frameworks import Hook
 from microglia.structure import Structure
 
 

@@ -1,0 +1,213 @@
+"""The four commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from microglia.errors import ConfigError
+
+app = typer.Typer(
+    name="microglia",
+    help="Makes spiking neural networks smaller, and proves it.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+PRUNE_EXAMPLES = """
+[bold]Examples[/bold]
+
+  microglia prune examples/digits.toml
+
+  microglia prune examples/digits.toml --sparsity 0.5 --seeds 0,1,2 --out runs/half
+
+  microglia prune examples/digits.toml --network.width 0.5 --pruning.options.regrow 0.05
+
+  microglia prune examples/digits.toml --epochs 4 --show-config
+
+Any key of the config is a flag, --section.key value; the common ones have short names too.
+--show-config lists them all.
+"""
+
+INSPECT_EXAMPLES = """
+[bold]Examples[/bold]
+
+  microglia inspect vgg16
+
+  microglia inspect preresnet18 --width 0.25 --classes 100
+
+  microglia inspect runs/digits
+"""
+
+MEASURE_EXAMPLES = """
+[bold]Examples[/bold]
+
+  microglia measure runs/digits
+
+  microglia measure runs/digits/compact --data digits
+
+  microglia measure runs/digits --json > figures.json
+"""
+
+
+# Click's own error class; newer Typers bring Click along under no public name.
+_USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def invoke(command: typer.Typer, arguments: Sequence[str]) -> int:
+    """Run the command line; usage errors are printed here, all others are the caller's."""
+    try:
+        result = typer.main.get_command(command).main(
+            list(arguments), prog_name="microglia", standalone_mode=False
+        )
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except _USAGE_ERROR as error:
+        error.show()
+        return int(error.exit_code)
+    return result if isinstance(result, int) else 0
+
+
+@app.callback()
+def root(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; works anywhere.")
+    ] = False,
+) -> None:
+    """Makes spiking neural networks smaller, and proves it."""
+
+
+@app.command(
+    epilog=PRUNE_EXAMPLES,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def prune(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(help="The experiment, a TOML file.")],
+    method: Annotated[str | None, typer.Option(help="pruning.method; see `methods`.")] = None,
+    sparsity: Annotated[
+        str | None, typer.Option(help="pruning.sparsity: fraction taken away, in [0, 1).")
+    ] = None,
+    epochs: Annotated[str | None, typer.Option(help="training.epochs")] = None,
+    seeds: Annotated[str | None, typer.Option(help="seeds, such as 0,1,2")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="training.device: auto, cpu, cuda, cuda:1, mps")
+    ] = None,
+    batch_size: Annotated[str | None, typer.Option(help="data.batch_size")] = None,
+    controls: Annotated[
+        str | None, typer.Option(help="pruning.controls, such as dense,uniform-slim")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="output.directory")] = None,
+    results: Annotated[
+        str | None, typer.Option(help="output.results: append a JSON line to this file.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="output.overwrite: replace an earlier run.")
+    ] = False,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print the config, every key, and stop.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Train, prune, compact, save, reload, measure and compare.
+
+    Prints one table and leaves a run directory with the compact network and a report.
+    """
+    from microglia.cli import commands
+
+    flags = {
+        "pruning.method": method,
+        "pruning.sparsity": sparsity,
+        "training.epochs": epochs,
+        "seeds": seeds,
+        "training.device": device,
+        "data.batch_size": batch_size,
+        "pruning.controls": controls,
+        "output.directory": out,
+        "output.results": results,
+        "output.overwrite": "true" if overwrite else None,
+    }
+    given = {key: text for key, text in flags.items() if text is not None}
+    commands.prune(
+        Console(),
+        config,
+        given | dotted_flags(context.args),
+        show_config=show_config,
+        progress=not quiet,
+    )
+
+
+@app.command(epilog=INSPECT_EXAMPLES)
+def inspect(
+    target: Annotated[str, typer.Argument(help="A network's name, or a saved one's directory.")],
+    classes: Annotated[int, typer.Option(help="Of a network by name.")] = 10,
+    channels: Annotated[int | None, typer.Option(help="Of its images; 3, digits 1.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of its images; 32, digits 8.")] = None,
+    steps: Annotated[int, typer.Option("--T", help="Timesteps.")] = 4,
+    width: Annotated[float, typer.Option(help="Multiplies the channels.")] = 1.0,
+) -> None:
+    """Print what a network is made of: parameters, and the groups of channels that go together."""
+    from microglia.cli import commands
+
+    commands.inspect(
+        Console(), target, classes=classes, channels=channels, size=size, T=steps, width=width
+    )
+
+
+@app.command(epilog=MEASURE_EXAMPLES)
+def measure(
+    target: Annotated[Path, typer.Argument(help="A run's directory, or a saved network's.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Where its images come from; by default as the run's config says."),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(help="Images at a time; latency is of one batch.")
+    ] = 32,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, layer by layer.")] = False,
+) -> None:
+    """Measure a saved network on the test images: accuracy, size, operations, energy, latency."""
+    from microglia.cli import commands
+
+    commands.measure(
+        Console(), target, data=data, batch_size=batch_size, device=device, as_json=as_json
+    )
+
+
+@app.command()
+def methods() -> None:
+    """List the pruning methods: what each removes, its budget, what it needs, its source."""
+    from microglia.cli import commands
+
+    commands.methods(Console())
+
+
+def dotted_flags(arguments: Sequence[str]) -> dict[str, str]:
+    """`--section.key value` and `--section.key=value` as {key: value}.
+
+    Raises:
+        ConfigError: an argument that is neither.
+    """
+    given: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        flag = rest.pop(0)
+        name, equals, value = flag.removeprefix("--").partition("=")
+        if not flag.startswith("--") or "." not in name:
+            raise ConfigError(
+                f"'{flag}' is not understood here. Keys of the config are written "
+                f"--section.key value; microglia prune --help lists the short flags."
+            )
+        if not equals:
+            if not rest:
+                raise ConfigError(f"'{flag}' wants a value: {flag} <value>.")
+            value = rest.pop(0)
+        given[name] = value
+    return given

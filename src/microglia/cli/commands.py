@@ -1,0 +1,148 @@
+"""What the commands do, once their arguments are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+import microglia as mg
+from microglia.cli.saved import Saved, find_saved
+from microglia.data import Batches, Images, load_images
+from microglia.errors import DataError, nearest
+from microglia.experiment import RunConfig
+from microglia.experiment import prune as run_prune
+from microglia.experiment.bench import load_data
+from microglia.experiment.toml import read_table, set_key, unset_keys
+from microglia.metrics import measure as measure_network
+from microglia.metrics import measure_size
+from microglia.networks import build, network_names
+from microglia.report import console_table
+from microglia.training import resolve_device
+
+
+def prune(
+    console: Console,
+    path: Path,
+    flags: Mapping[str, str],
+    *,
+    show_config: bool,
+    progress: bool,
+) -> None:
+    """Run the experiment of a TOML file, with keys overridden by flags."""
+    table = read_table(path)
+    pruning = table.get("pruning")
+    if isinstance(pruning, dict):
+        # The two budgets exclude each other; the one on the command line is meant.
+        if "pruning.sparsity" in flags:
+            pruning.pop("target", None)
+        elif any(key.startswith("pruning.target.") for key in flags):
+            pruning.pop("sparsity", None)
+    for key, text in flags.items():
+        set_key(table, key, text, cls=RunConfig)
+    config = RunConfig.from_table(table)
+    if show_config:
+        console.out(config.to_toml(), highlight=False)
+        for name, hint in unset_keys(config):
+            console.out(f"# not set: {name} ({hint})", highlight=False)
+        return
+    run = run_prune(config, progress=progress)
+    caption = "Operations and energy are per image."
+    if run.table.reference in run.table.rows:
+        caption = f"× is the ratio to {run.table.reference}. {caption}"
+    console.print(console_table(run.table, caption=caption))
+    report = run.directory / "report.html"
+    console.print(str(report if report.is_file() else run.directory), highlight=False)
+
+
+def inspect(
+    console: Console,
+    target: str,
+    *,
+    classes: int,
+    channels: int | None,
+    size: int | None,
+    T: int,
+    width: float,
+) -> None:
+    """Print parameters and structure of a network by name, or of a saved one."""
+    if target in network_names():
+        side = size or (8 if target == "digits" else 32)
+        planes = channels or (1 if target == "digits" else 3)
+        torch.manual_seed(0)
+        model = build(target, classes=classes, channels=planes, T=T, size=side, width=width)
+        _print_structure(console, model, example=torch.rand(2, planes, side, side))
+        return
+    if not Path(target).exists():
+        raise DataError(
+            f"'{target}' is neither a network nor a directory.{nearest(target, network_names())}"
+        )
+    saved = find_saved(Path(target))
+    model = mg.load(saved.path)
+    _print_structure(console, model, example=saved.example())
+    console.print(_kept_table(saved))
+    console.print(f"certified: {saved.certificate()}", highlight=False, soft_wrap=True)
+
+
+def measure(
+    console: Console,
+    target: Path,
+    *,
+    data: str | None,
+    batch_size: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Print the figures of a saved network on the test images."""
+    place = resolve_device(device)
+    saved = find_saved(target)
+    model: nn.Module = mg.load(saved.path).to(place)
+    images = _test_images(saved, data)
+    batches = Batches(images, batch_size=batch_size, shuffle=False, device=place)
+    figures = measure_network(model, batches)
+    if as_json:
+        print(figures.to_json())
+    else:
+        console.print(str(figures), highlight=False, soft_wrap=True)
+
+
+def methods(console: Console) -> None:
+    """Print a line for each pruning method."""
+    table = Table(header_style="bold")
+    for heading in ("method", "prunes", "budget", "needs", "source"):
+        table.add_column(heading)
+    for name, cls in mg.METHODS.items():
+        table.add_row(name, cls.prunes, cls.budget_kind, cls.needs, cls.source)
+    console.print(table)
+
+
+def _print_structure(console: Console, model: nn.Module, *, example: torch.Tensor) -> None:
+    size = measure_size(model)
+    console.print(
+        f"{size.parameters:,} parameters, {size.bytes:,} bytes", highlight=False, soft_wrap=True
+    )
+    console.print(str(mg.analyse(model, example)), highlight=False, markup=False, soft_wrap=True)
+
+
+def _kept_table(saved: Saved) -> Table:
+    table = Table(header_style="bold")
+    table.add_column("group")
+    table.add_column("channels kept", justify="right")
+    table.add_column("of", justify="right")
+    for group, (kept, whole) in saved.kept().items():
+        table.add_row(group, f"{kept:,}", f"{whole:,}")
+    return table
+
+
+def _test_images(saved: Saved, data: str | None) -> Images:
+    """The test images: of `data`, or of the run that the network belongs to."""
+    if data is not None:
+        return load_images(data, split="test").like(load_images(data, split="train"))
+    if saved.config is None:
+        raise DataError(f"{saved.path}: no run's config.toml lies beside it; give --data.")
+    config = RunConfig.from_file(saved.config)
+    return load_data(config.data).test

@@ -1,0 +1,124 @@
+"""Batches of normalised, augmented images, made on the device."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from microglia.data.augment import augmentation
+from microglia.data.images import Images
+from microglia.errors import ConfigError, TrainingError
+
+
+class Batches:
+    """Iterate over (images, labels): float32 [N, C, H, W] normalised to mean 0 and deviation 1 in
+    each channel, and int64 [N].
+
+    The whole set lies on ``device`` as uint8; batches are cut, augmented and normalised there.
+    ``augment`` is "crop-flip", "shift" or "none". The order and the augmentation of an epoch depend
+    on ``seed`` and the epoch's number alone, never on what was iterated before. A pass that runs to
+    its end moves on to the next epoch; `set_epoch` chooses one. A broken-off pass changes nothing:
+    the next begins the epoch again.
+
+    `state_dict` between two batches holds the epoch and the number of batches taken; the first pass
+    after `load_state_dict` goes on from there.
+
+    Raises ConfigError for settings out of range, TrainingError where the device isn't there or has
+    no room.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        augment: str = "none",
+        shuffle: bool = True,
+        drop_last: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size: at least 1 expected, got {batch_size}")
+        if seed < 0:
+            raise ConfigError(f"seed: at least 0 expected, got {seed}")
+        if drop_last and len(images) < batch_size:
+            raise ConfigError(
+                f"batch_size: {batch_size} with drop_last leaves no batch of {len(images)} images"
+            )
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.augmentation = augmentation(augment)
+        self.classes = images.classes
+        self._count = len(images)
+        self._epoch = 0
+        self._taken = 0  # batches that the latest pass has handed out
+        self._resume = 0  # batches that the next pass skips
+        try:
+            self.device = torch.device(device)
+            self._images = images.images.to(self.device)
+            self._labels = images.labels.to(self.device)
+        except (RuntimeError, AssertionError) as fault:
+            raise TrainingError(
+                f"device: '{device}' can't take the images: {str(fault).splitlines()[0]}"
+            ) from fault
+        mean, std = (torch.tensor(s, device=self.device) for s in (images.mean, images.std))
+        self._scale = 1 / (255 * std[:, None, None])
+        self._shift = -(mean / std)[:, None, None]
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        full, rest = divmod(self._count, self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next pass iterates over, or the present one within a pass."""
+        return self._epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next pass be this epoch's, from its first batch."""
+        if epoch < 0:
+            raise ConfigError(f"epoch: at least 0 expected, got {epoch}")
+        self._epoch, self._taken, self._resume = epoch, 0, 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order, draws = self._plan()
+        first, self._resume = self._resume, 0
+        for batch in range(first, len(self)):
+            self._taken = batch + 1
+            part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            rows = order[part]
+            images = self.augmentation.apply(self._images.index_select(0, rows), draws[part])
+            yield images.float() * self._scale + self._shift, self._labels[rows]
+        self._epoch, self._taken = self._epoch + 1, 0
+
+    def _plan(self) -> tuple[Tensor, Tensor]:
+        """The order of the epoch's images and the augmentation drawn for each place in it."""
+        mixed = np.random.SeedSequence((self.seed, self._epoch)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(mixed[0]) >> 1)
+        order = torch.randperm(self._count, generator=generator)
+        if not self.shuffle:
+            order = torch.arange(self._count)
+        draws = self.augmentation.draw(self._count, generator)
+        return order.to(self.device), draws.to(self.device)
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and how many of its batches have been taken."""
+        if self._taken == len(self):
+            return {"epoch": self._epoch + 1, "batch": 0}
+        return {"epoch": self._epoch, "batch": max(self._taken, self._resume)}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from a `state_dict`. Raises ConfigError where it is of another batch size's."""
+        epoch, batch = int(state["epoch"]), int(state["batch"])
+        if not 0 <= batch < len(self):
+            raise ConfigError(
+                f"batch: the state is {batch} batches into an epoch that has {len(self)}; "
+                "it comes from another batch size or data set"
+            )
+        self.set_epoch(epoch)
+        self._resume = batch

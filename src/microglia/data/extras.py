@@ -1,0 +1,17 @@
+"""Optional packages, imported when a source of data needs them."""
+
+from importlib import import_module
+from types import ModuleType
+
+from microglia.errors import DataError
+
+
+def require(module: str, *, to: str) -> ModuleType:
+    """Import ``module``, or raise DataError naming the extra that brings it."""
+    try:
+        return import_module(module)
+    except ImportError as missing:
+        raise DataError(
+            f"{module.split('.')[0]} is needed to {to} and is not installed: "
+            "pip install 'microglia[data]'"
+        ) from missing

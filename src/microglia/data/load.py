@@ -1,0 +1,166 @@
+"""One door to every source of images."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from microglia.data.cache import cached
+from microglia.data.digits import load_digits
+from microglia.data.encoded import decode
+from microglia.data.folder import image_files, read_folder, subfolders
+from microglia.data.huggingface import open_cached, read_huggingface
+from microglia.data.images import Images
+from microglia.data.names import SPLITS, VALIDATION, check_split, choose_split
+from microglia.data.parquet import read_parquet, split_files
+from microglia.errors import ConfigError, DataError
+
+
+def load_images(
+    source: str | Path,
+    *,
+    split: str,
+    rows: range | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    size: int | None = None,
+) -> Images:
+    """Load one split of a data set into memory, decoded once and cached on disk.
+
+    ``source`` is one of
+
+    - a Parquet file, or a folder with ``train.parquet`` and ``test.parquet`` (or ``valid``);
+    - a folder of class sub-folders with image files, or one with such folders named ``train`` and
+      ``test`` (or ``valid``);
+    - ``"hf:cifar10"``, a Hugging Face data set that is in its cache on this machine;
+    - ``"digits"``, scikit-learn's.
+
+    A relative path is looked for in the working directory, then in ``$MICROGLIA_DATA``.
+
+    ``split`` is "train", "validation" or "test". A single file, or a folder of classes, has no
+    splits: it is all "train", and another split needs ``rows``. ``rows`` picks part of a split;
+    ``image_column`` and ``label_column`` name columns where they can't be told; ``size`` scales the
+    shorter side to that many pixels and cuts out the centre.
+
+    Returns `Images` normalised by what was loaded; `Images.like` gives a test set the training
+    set's normalisation. Decoded sets are kept in ``$MICROGLIA_CACHE`` (``~/.cache/microglia``).
+
+    Raises DataError where the source is missing, damaged, or not what was asked for, and where it
+    would need the network; ConfigError for an unknown split or a setting that the source has not.
+    """
+    check_split(split)
+    if size is not None and size < 1:
+        raise ConfigError(f"size: at least 1 pixel expected, got {size}")
+    source = str(source)
+    if source == "digits":
+        return _digits(split, rows, image_column=image_column, label_column=label_column, size=size)
+    key: dict[str, object] = {
+        "split": split,
+        "rows": None if rows is None else [rows.start, rows.stop, rows.step],
+        "columns": [image_column, label_column],
+        "size": size,
+    }
+    if source.startswith("hf:"):
+        name = source.removeprefix("hf:")
+        parts = open_cached(name)
+        files = [Path(f["filename"]) for part in parts.values() for f in part.cache_files]
+        return cached(
+            name.replace("/", "-").replace(":", "-"),
+            key={**key, "files": _fingerprint(files)},
+            make=lambda: decode(
+                read_huggingface(
+                    parts,
+                    name=name,
+                    split=split,
+                    rows=rows,
+                    image_column=image_column,
+                    label_column=label_column,
+                ),
+                size=size,
+            ),
+        )
+    path = _find(source)
+    tables = _tables(path, split, rows)
+    if tables:
+        return cached(
+            path.stem,
+            key={**key, "files": _fingerprint(tables)},
+            make=lambda: decode(
+                read_parquet(
+                    tables,
+                    rows=rows,
+                    image_column=image_column,
+                    label_column=label_column,
+                    every_class=split == "train",
+                ),
+                size=size,
+            ),
+        )
+    if image_column is not None or label_column is not None:
+        raise ConfigError(f"image_column, label_column: {path} is a folder of image files")
+    folder, class_folder = _class_folders(path, split, rows)
+    return cached(
+        path.name,
+        key={**key, "files": _fingerprint(image_files(folder))},
+        make=lambda: decode(read_folder(folder, rows=rows, class_folder=class_folder), size=size),
+    )
+
+
+def _digits(
+    split: str,
+    rows: range | None,
+    *,
+    image_column: str | None,
+    label_column: str | None,
+    size: int | None,
+) -> Images:
+    if image_column is not None or label_column is not None or size not in (None, 8):
+        raise ConfigError("image_column, label_column, size: the digits are 8x8 and have no table")
+    images = load_digits(split)
+    return images if rows is None else images.subset(rows)
+
+
+def _find(source: str) -> Path:
+    """The path of ``source``, in the working directory or in $MICROGLIA_DATA."""
+    path = Path(source).expanduser()
+    shared = os.environ.get("MICROGLIA_DATA")
+    for candidate in (path, Path(shared) / path if shared else path):
+        if candidate.exists():
+            return candidate
+    raise DataError(
+        f"{source}: no such file or folder here{f' or in {shared}' if shared else ''} "
+        "(by name there are 'digits' and 'hf:...'; MICROGLIA_DATA may name a folder of data)"
+    )
+
+
+def _tables(path: Path, split: str, rows: range | None) -> list[Path]:
+    """The Parquet files that hold ``split``; none where ``path`` is a folder without any."""
+    if path.is_file():
+        _whole(path, split, rows)
+        return [path]
+    parts = split_files(path)
+    return parts[choose_split(split, parts, source=str(path))] if parts else []
+
+
+def _class_folders(path: Path, split: str, rows: range | None) -> tuple[Path, Path | None]:
+    """The folder whose sub-folders hold the images of ``split``, and the one that names classes."""
+    names = [sub.name for sub in subfolders(path)]
+    if not {*SPLITS, *VALIDATION} & set(names):
+        _whole(path, split, rows)
+        return path, None
+    folder = path / choose_split(split, names, source=str(path))
+    return folder, path / "train" if "train" in names else None
+
+
+def _whole(path: Path, split: str, rows: range | None) -> None:
+    """A source without splits is the training set, unless the user says which rows are not."""
+    if split != "train" and rows is None:
+        raise DataError(
+            f"{path}: has no '{split}' split of its own; give a folder with train.parquet and "
+            f"test.parquet (or sub-folders train and test), or choose the {split} images with rows="
+        )
+
+
+def _fingerprint(files: Sequence[Path]) -> list[list[object]]:
+    """What tells that files have changed: path, bytes, time of the last change."""
+    states = [(path.resolve(), path.stat()) for path in files]
+    return [[str(path), state.st_size, state.st_mtime_ns] for path, state in states]

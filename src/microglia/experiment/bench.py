@@ -1,0 +1,120 @@
+"""What every network of an experiment shares: data, device, seeds, and where files go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from microglia.data import Batches, Images, Splits, load_splits
+from microglia.errors import DataError
+from microglia.experiment.config import DataConfig, NetworkConfig, RunConfig
+from microglia.networks import build
+from microglia.training import resolve_device
+
+EXAMPLES = 8  # images that structure and certificate are computed on
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The same conditions for each network that is to be compared."""
+
+    config: RunConfig
+    splits: Splits
+    device: torch.device
+    work: Path
+    progress: bool
+
+    @classmethod
+    def open(cls, config: RunConfig, work: Path, *, progress: bool) -> Bench:
+        """Find the device and load the data.
+
+        Raises:
+            TrainingError: the device is not there.
+            DataError: the data is missing or damaged.
+        """
+        device = resolve_device(config.training.device)
+        return cls(config, load_data(config.data), device, work, progress)
+
+    def network(self, seed: int) -> nn.Module:
+        """The network with fresh weights; the same seed gives the same weights."""
+        torch.manual_seed(seed)
+        return build_network(self.config.network, self.splits.train)
+
+    def training_batches(self, seed: int) -> Batches:
+        data = self.config.data
+        return Batches(
+            self.splits.train,
+            batch_size=data.batch_size,
+            seed=seed,
+            augment=data.augment,
+            device=self.device,
+        )
+
+    def validation_batches(self) -> Batches:
+        return self._in_order(self.splits.validation)
+
+    def test_batches(self) -> Batches:
+        return self._in_order(self.splits.test)
+
+    def example(self, count: int = EXAMPLES) -> Tensor:
+        """The first training images, normalised, on the CPU: [count, C, H, W]."""
+        images, _ = next(iter(Batches(self.splits.train, batch_size=count, shuffle=False)))
+        return images
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        batches = -(-len(self.splits.train) // self.config.data.batch_size)
+        return -(-batches // self.config.training.accumulate)
+
+    def folder(self, name: str, seed: int) -> Path:
+        """Where the network's files go: the method's first seed on top, the others below."""
+        first = name == self.config.pruning.method and seed == self.config.seeds[0]
+        return self.work if first else self.work / "networks" / f"{name}-seed{seed}"
+
+    def _in_order(self, images: Images) -> Batches:
+        return Batches(
+            images, batch_size=self.config.data.batch_size, shuffle=False, device=self.device
+        )
+
+
+def load_data(config: DataConfig) -> Splits:
+    """The three splits that a data section describes."""
+    return load_splits(
+        config.source,
+        train_rows=range(*config.train_rows) if config.train_rows else None,
+        validation_rows=range(*config.validation_rows) if config.validation_rows else None,
+        image_column=config.image_column,
+        label_column=config.label_column,
+        size=config.size,
+    )
+
+
+def build_network(config: NetworkConfig, images: Images) -> nn.Module:
+    """The network that a network section describes, for these images and their classes.
+
+    Raises:
+        ConfigError: the network is unknown, or a setting does not suit it.
+        DataError: the images are not square.
+    """
+    _, channels, height, width = images.images.shape
+    if height != width:
+        raise DataError(
+            f"data: the networks take square images, these are {height}x{width}. Set data.size, "
+            f"which scales the shorter side and cuts out the centre."
+        )
+    return build(
+        config.name,
+        classes=len(images.classes),
+        channels=channels,
+        T=config.T,
+        size=height,
+        width=config.width,
+        neuron=config.neuron,
+        tau=config.tau,
+        alpha=config.alpha,
+        cnf=config.cnf,
+    )

@@ -1,0 +1,42 @@
+"""The figures of the comparison table, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from microglia.report import Column
+
+_ONCE = "The first layer of a static image is executed once, not at every timestep."
+_TIMES_T = "The convention that executes the first layer of a static image at every timestep."
+
+COLUMNS = (
+    Column("accuracy", "accuracy", "%", 100, 2, "On the test images, once."),
+    Column("channels", "channels", note="Of the layers that the method may prune."),
+    Column("parameters", "parameters", note="Every parameter of the network."),
+    Column("synapses", "synapses", note="A shared weight counts once for each place it is used."),
+    Column("macs_once", "MACs", note=f"Dense, per image. {_ONCE}"),
+    Column("macs_times_T", "MACs, first layer ×T", note=_TIMES_T),
+    Column("accumulates_once", "SynOps, AC", note=f"Binary inputs, per image. {_ONCE}"),
+    Column("accumulates_times_T", "SynOps, AC, first layer ×T", note=_TIMES_T),
+    Column("multiply_accumulates_once", "SynOps, MAC", note=f"Graded inputs, per image. {_ONCE}"),
+    Column("multiply_accumulates_times_T", "SynOps, MAC, first layer ×T", note=_TIMES_T),
+    Column("firing_rate", "firing rate", "%", 100, 2, "Spikes per neuron and timestep."),
+    Column("dead_neurons", "dead neurons", note="Neurons that never fired on the test images."),
+    Column("energy_nj_once", "energy", "nJ", 1, 1, f"Synaptic operations alone. {_ONCE}"),
+    Column("energy_nj_times_T", "energy, first layer ×T", "nJ", 1, 1, _TIMES_T),
+    Column("latency_ms", "latency", "ms", 1, 2, "Median of one batch; see how it was measured."),
+    Column("peak_memory_bytes", "peak memory", "MB", 1e-6, 2, "Of that batch, without weights."),
+)
+
+
+def columns_for(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> tuple[Column, ...]:
+    """The columns worth a line: the ×T convention only where it differs."""
+    figures = [f for seeds in rows.values() for f in seeds]
+    return tuple(c for c in COLUMNS if not _repeats(c.key, figures))
+
+
+def _repeats(key: str, figures: Iterable[Mapping[str, float]]) -> bool:
+    if not key.endswith("_times_T"):
+        return False
+    once = key.replace("_times_T", "_once")
+    return all(f.get(key) == f.get(once) for f in figures)

@@ -1,0 +1,204 @@
+"""One experiment as one frozen dataclass, section by section as in the TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from microglia.errors import ConfigError, nearest
+from microglia.experiment.toml import dump, from_table, read_table
+from microglia.methods import Pruner, method_named
+from microglia.training import TrainingConfig
+
+DENSE = "dense"
+CONTROLS = ("random", "uniform-slim")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """A network by name; classes, channels and size come from the data.
+
+    None leaves a setting to the network. See `microglia.networks.build`.
+    """
+
+    name: str
+    T: int = 4
+    width: float = 1.0
+    neuron: str | None = None
+    tau: float | None = None
+    alpha: float | None = None
+    cnf: str | None = None
+
+    def __post_init__(self) -> None:
+        _check("network.T", self.T, self.T >= 1, "at least 1")
+        _check("network.width", self.width, self.width > 0, "above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the images come from; see `microglia.data.load_splits`.
+
+    Rows are `[first, end)` of the training part. The validation images are only watched; the test
+    images are measured once, at the end.
+    """
+
+    source: str
+    train_rows: tuple[int, ...] | None = None
+    validation_rows: tuple[int, ...] | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    size: int | None = None
+    batch_size: int = 64
+    augment: str = "none"
+
+    def __post_init__(self) -> None:
+        _check("data.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+        for name in ("train_rows", "validation_rows"):
+            rows = getattr(self, name)
+            if rows is not None and not (len(rows) == 2 and 0 <= rows[0] < rows[1]):
+                raise ConfigError(f"data.{name}: wanted [first, end), 0 <= first < end, got {rows}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningConfig:
+    """The method, how much it takes away, and what it is compared with.
+
+    Either `sparsity`, the fraction of channels taken away, or `target`, one quantity and the
+    fraction of it that may stay. Times are in epochs and may be fractions: structure changes every
+    `every_epochs`, first after `warmup_epochs` (None: after the first interval), last at
+    `until_epochs` (None: at the run's end, as in the SCA paper). Methods that act on a trained
+    network take the dense one and get `finetune_epochs` more, at `finetune_rate` times the
+    learning rate.
+
+    `controls` are trained beside it: "dense"; "random" and "uniform-slim" at the parameters that
+    the method reached. `options` go to the method as they are, such as `regrow = 0.1` for SCA.
+    """
+
+    method: str = "sca"
+    sparsity: float | None = None
+    target: dict[str, float] = field(default_factory=dict)
+    controls: tuple[str, ...] = (DENSE, *CONTROLS)
+    every_epochs: float = 1.0
+    warmup_epochs: float | None = None
+    until_epochs: float | None = None
+    finetune_epochs: int = 2
+    finetune_rate: float = 0.1
+    protect: tuple[str, ...] = ()
+    floor: int = 1
+    round_to: int = 1
+    residual: str = "tied"
+    linear: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        cls = method_named(self.method)
+        if (self.sparsity is None) == (not self.target):
+            raise ConfigError(
+                "pruning: give either sparsity (fraction taken away) or target (such as "
+                "target = {parameters = 0.2}, fraction kept), and not both."
+            )
+        if self.sparsity is not None:
+            _check("pruning.sparsity", self.sparsity, 0 <= self.sparsity < 1, "in [0, 1)")
+        _check("pruning.every_epochs", self.every_epochs, self.every_epochs > 0, "above 0")
+        _check("pruning.finetune_epochs", self.finetune_epochs, self.finetune_epochs >= 1, "from 1")
+        _check("pruning.finetune_rate", self.finetune_rate, self.finetune_rate > 0, "above 0")
+        known = [DENSE, *CONTROLS]
+        for control in self.controls:
+            if control not in known:
+                raise ConfigError(
+                    f"pruning.controls: '{control}' is unknown.{nearest(control, known)}"
+                )
+        if set(self.controls) & set(CONTROLS) - {self.method} and DENSE not in self.controls:
+            raise ConfigError("pruning.controls: controls are compared with 'dense'; add it.")
+        options = _options(cls)
+        for name in self.options:
+            if name not in options:
+                raise ConfigError(
+                    f"pruning.options.{name}: '{self.method}' has no such setting."
+                    f"{nearest(name, options) if options else ' It has none.'}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """Where the run directory goes, and how latency is measured.
+
+    `directory` must not exist unless `overwrite` is set. `results` names a JSON-lines file that
+    the finished run appends one line to. Latency is the median of `latency_repeats` forward
+    passes of `latency_batch` images, all networks interleaved.
+    """
+
+    directory: str = "runs/latest"
+    overwrite: bool = False
+    results: str | None = None
+    report: bool = True
+    latency_batch: int = 32
+    latency_repeats: int = 30
+
+    def __post_init__(self) -> None:
+        _check("output.latency_batch", self.latency_batch, self.latency_batch >= 1, "at least 1")
+        _check(
+            "output.latency_repeats", self.latency_repeats, self.latency_repeats >= 1, "at least 1"
+        )
+        if not self.directory:
+            raise ConfigError("output.directory: wanted a path, got an empty text.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole experiment: `network` and `data`, how to train and prune, where to put the result."""
+
+    network: NetworkConfig
+    data: DataConfig
+    pruning: PruningConfig
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(
+                f"seeds: wanted different whole numbers from 0, got {list(self.seeds)}"
+            )
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> RunConfig:
+        """From nested dicts such as TOML gives; unknown keys are refused."""
+        return from_table(cls, table)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> RunConfig:
+        """From a TOML file."""
+        return from_table(cls, read_table(Path(path)))
+
+    def to_toml(self) -> str:
+        """As TOML that reads back equal."""
+        return dump(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As nested dicts, for JSON."""
+        return dataclasses.asdict(self)
+
+
+_SET_ELSEWHERE = (
+    "self model settings example_input optimizer ledger seed sparsity target every warmup until "
+    "protect floor round_to residual linear"
+).split()
+
+
+def _options(cls: type[Pruner]) -> list[str]:
+    """What the method's constructor takes beyond the keys that every method has here."""
+    own = list(inspect.signature(cls).parameters)
+    shared = list(inspect.signature(Pruner).parameters) if "settings" in own else []
+    # Controls treat all layers alike, and so set the scope themselves.
+    closed = ["scope"] if cls.needs == "initialisation" else []
+    return [name for name in dict.fromkeys(own + shared) if name not in (*_SET_ELSEWHERE, *closed)]
+
+
+def _check(name: str, value: float, valid: bool, wanted: str) -> None:
+    if not valid:
+        raise ConfigError(f"{name}: wanted a value {wanted}, got {value}.")

@@ -1,0 +1,126 @@
+"""`prune`: one experiment from one config, from the data to the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from microglia.errors import DataError
+from microglia.experiment.bench import Bench
+from microglia.experiment.columns import columns_for
+from microglia.experiment.config import DENSE, RunConfig
+from microglia.experiment.provenance import provenance
+from microglia.experiment.run_dir import CONFIG, TABLE, run_directory
+from microglia.experiment.summary import report_of
+from microglia.experiment.trial import Trial, train_control, train_dense, train_pruned
+from microglia.methods import method_named
+from microglia.metrics import Figures, compare_latency, measure, measure_peak_memory, measure_size
+from microglia.report import Table, write_report
+
+REPORT, FIGURES = "report.html", "figures.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished experiment. `record` is what was appended to the results file, if any."""
+
+    directory: Path
+    config: RunConfig
+    table: Table
+    record: Mapping[str, Any]
+
+
+def prune(config: RunConfig, *, progress: bool = True) -> Run:
+    """Train, prune, compact, save, reload, measure and compare, and leave a run directory.
+
+    For each seed the dense network is trained, the method's, and each control at the parameters
+    that the method reached. Every compacted network is measured as reloaded from its file, on the
+    test images, once. The directory appears when all is done, or not at all:
+
+        config.toml  table.json  report.html
+        metrics.jsonl  checkpoint.ckpt  figures.json  compact/     the method, first seed
+        networks/<name>-seed<n>/                                   the same of every other network
+
+    Raises:
+        MicrogliaError: what went wrong, in one message; see `microglia.errors`.
+    """
+    directory = Path(config.output.directory)
+    with run_directory(directory, overwrite=config.output.overwrite) as work:
+        bench = Bench.open(config, work, progress=progress)
+        trials = [_trials(bench, seed) for seed in config.seeds]
+        figures = [_measure(bench, of_seed) for of_seed in trials]
+        table = _table(config, figures)
+        record = {
+            **provenance(bench.device),
+            "config": config.to_dict(),
+            "table": table.to_dict(),
+        }
+        (work / CONFIG).write_text(config.to_toml(), encoding="utf-8")
+        (work / TABLE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        if config.output.report:
+            write_report(report_of(bench, trials[0], table, record), work / REPORT)
+    if config.output.results is not None:
+        _append(Path(config.output.results), record)
+    return Run(directory, config, table, record)
+
+
+def _trials(bench: Bench, seed: int) -> dict[str, Trial]:
+    """Every network of one seed, the dense one first."""
+    pruning = bench.config.pruning
+    trials: dict[str, Trial] = {}
+    if DENSE in pruning.controls or method_named(pruning.method).needs == "trained":
+        trials[DENSE] = train_dense(bench, seed)
+    dense = trials[DENSE].model if DENSE in trials else bench.network(seed)
+    trials[pruning.method] = train_pruned(bench, seed, trained=dense)
+    pruned = measure_size(trials[pruning.method].model).parameters
+    fraction = pruned / measure_size(dense).parameters
+    for name in pruning.controls:
+        if name not in trials:
+            trials[name] = train_control(bench, seed, name=name, parameters=fraction)
+    return trials
+
+
+def _measure(bench: Bench, trials: Mapping[str, Trial]) -> dict[str, dict[str, float]]:
+    """The figures of one seed's networks, the clocks of all of them interleaved."""
+    output = bench.config.output
+    models = {name: trial.model.to(bench.device) for name, trial in trials.items()}
+    images = bench.example(output.latency_batch).to(bench.device)
+    clocks = compare_latency(models, images, repeats=output.latency_repeats)
+    prunable = trials[bench.config.pruning.method].kept
+    rows = {}
+    for name, trial in trials.items():
+        figures = measure(models[name], bench.test_batches(), latency_repeats=0)
+        _write_figures(figures, bench.folder(name, trial.seed))
+        kept = trial.kept or {group: mask.new_ones(len(mask)) for group, mask in prunable.items()}
+        rows[name] = {
+            **figures.summary(),
+            "channels": float(sum(int(mask.sum()) for mask in kept.values())),
+            "latency_ms": clocks[name].median_ms,
+            "peak_memory_bytes": float(measure_peak_memory(models[name], images)),
+        }
+    return rows
+
+
+def _write_figures(figures: Figures, folder: Path) -> None:
+    (folder / FIGURES).write_text(figures.to_json() + "\n", encoding="utf-8")
+
+
+def _table(config: RunConfig, figures: Sequence[Mapping[str, dict[str, float]]]) -> Table:
+    rows = {name: [of_seed[name] for of_seed in figures] for name in figures[0]}
+    titles = {"sca": "SCA", "uniform-slim": "uniform-slim"}
+    return Table(columns_for(rows), rows, reference=DENSE, titles=titles)
+
+
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise DataError(
+            f"output.results: '{path}' could not be written ({error.strerror}). The run itself is "
+            f"whole; its record is in {TABLE}."
+        ) from error

@@ -1,0 +1,40 @@
+"""Training: the loss, the loop, and the callback that puts a Pruner into a Lightning run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from microglia.training.config import TrainingConfig
+from microglia.training.device import resolve_device
+from microglia.training.fit import train
+from microglia.training.history import ChangeRecord, EpochRecord, History
+from microglia.training.optimiser import build_optimizer
+
+if TYPE_CHECKING:
+    from microglia.training.callback import PrunerCallback
+    from microglia.training.module import TrainingModule
+
+__all__ = [
+    "ChangeRecord",
+    "EpochRecord",
+    "History",
+    "PrunerCallback",
+    "TrainingConfig",
+    "TrainingModule",
+    "build_optimizer",
+    "resolve_device",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The two classes that need Lightning, imported when first asked for."""
+    if name == "PrunerCallback":
+        from microglia.training.callback import PrunerCallback
+
+        return PrunerCallback
+    if name == "TrainingModule":
+        from microglia.training.module import TrainingModule
+
+        return TrainingModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

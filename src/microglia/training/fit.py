@@ -1,0 +1,188 @@
+"""`train`: one network, one loop, on Lightning."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from microglia.errors import MicrogliaError, TrainingError
+from microglia.methods import Pruner
+from microglia.training.config import TrainingConfig
+from microglia.training.device import resolve_device
+from microglia.training.history import History, MetricsFile
+
+CHECKPOINT = "checkpoint.ckpt"
+METRICS = "metrics.jsonl"
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+def train(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    config: TrainingConfig,
+    optimizer: torch.optim.Optimizer | None = None,
+    pruner: Pruner | None = None,
+    validation: Batches | None = None,
+    run_dir: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    title: str = "training",
+    labels: dict[str, str | int] | None = None,
+) -> History:
+    """Train `model` in place; with a pruner, prune it on the way.
+
+    The loss is the cross-entropy of the logits averaged over time, plus the pruner's penalty.
+    Neuron states are reset before each batch. The model ends on the CPU, in training mode.
+
+    Args:
+        batches: (inputs, labels [N]) pairs with a length; iterated once an epoch.
+        optimizer: the one that was given to the pruner; None builds the config's.
+        validation: batches that are only watched; nothing is chosen by them.
+        run_dir: where `metrics.jsonl` grows by a line an epoch and `checkpoint.ckpt` (weights,
+            optimizer, schedule, pruner) is replaced at the end of each epoch.
+        resume: continue from `run_dir`'s checkpoint. The model, the optimizer and the pruner must
+            be built as they were for the first run.
+        labels: written into each line of `metrics.jsonl`.
+
+    Raises:
+        TrainingError: the loss is not a number, memory ran out, the device is not there, the
+            labels do not fit the network, or there is nothing to resume.
+    """
+    try:
+        from lightning.pytorch import Trainer
+        from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+        from microglia.training.callback import PrunerCallback
+        from microglia.training.module import TrainingModule
+        from microglia.training.progress import ProgressBar
+        from microglia.training.recorder import Recorder
+    except ModuleNotFoundError as error:
+        raise TrainingError(
+            f"Training needs '{error.name}', which is not installed. "
+            f"Run: pip install 'microglia[train]'"
+        ) from error
+
+    device = resolve_device(config.device)
+    checkpoint = _checkpoint(run_dir, resume=resume)
+    file = MetricsFile(run_dir / METRICS, **(labels or {})) if run_dir else None
+    pruning = PrunerCallback(pruner) if pruner else None
+    recorder = Recorder(file=file, pruning=pruning)
+    callbacks: list[Callback] = [*([pruning] if pruning else []), recorder]
+    if progress:
+        callbacks.append(ProgressBar(recorder, title=title))
+    if run_dir is not None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=run_dir,
+                filename=Path(CHECKPOINT).stem,
+                enable_version_counter=False,
+                save_on_train_epoch_end=True,
+            )
+        )
+
+    module = TrainingModule(model.train(), config, optimizer=optimizer, pruner=pruner)
+    with _quiet():
+        trainer = Trainer(
+            accelerator=device.type,
+            devices=[device.index] if device.index is not None else 1,
+            precision=config.precision,  # type: ignore[arg-type]  # checked by TrainingConfig
+            max_epochs=config.epochs,
+            accumulate_grad_batches=config.accumulate,
+            gradient_clip_val=config.gradient_clip or None,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=run_dir is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            # Neuron states made under inference mode could not take part in the next training step.
+            inference_mode=False,
+        )
+        _fit(
+            trainer,
+            lambda: trainer.fit(
+                module, batches, validation, ckpt_path=checkpoint, weights_only=True
+            ),
+        )
+    return recorder.history
+
+
+def _checkpoint(run_dir: Path | None, *, resume: bool) -> Path | None:
+    if not resume:
+        return None
+    path = run_dir / CHECKPOINT if run_dir else None
+    if path is None or not path.is_file():
+        raise TrainingError(
+            f"Nothing to resume: {path or 'no run_dir was given, so there'} is not a checkpoint. "
+            f"Start without resume."
+        )
+    return path
+
+
+def _fit(trainer: Any, fit: Callable[[], None]) -> None:
+    """Run, and turn what breaks down into this package's errors."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    interrupt = signal.getsignal(signal.SIGINT) if main_thread else None
+    try:
+        fit()
+    except MicrogliaError:
+        raise
+    except SystemExit:
+        # Lightning swallows Ctrl-C, ignores the next one and exits with 1.
+        if interrupt is not None:
+            signal.signal(signal.SIGINT, interrupt)
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"Out of memory at optimizer step {trainer.global_step}. Lower data.batch_size first "
+            f"(training.accumulate keeps the effective batch), then network.timesteps or "
+            f"network.width; training.precision = 'bf16-mixed' halves the activations."
+        ) from error
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # PyTorch's CPU allocator raises a plain RuntimeError.
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advertisements and advice, which are no news here, off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        # Lightning 2.6 still names a class that PyTorch 2.9 renamed.
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        # Batches come from memory, ready made: worker processes would only copy them.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # A run directory holds other files beside the checkpoint, and is meant to.
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not.*")
+        # `training.device` says cpu where the user wants no GPU.
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        # Under a gradient scaler the first optimizer step may be skipped by design.
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.. before .optimizer.step.*")
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

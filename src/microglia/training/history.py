@@ -1,0 +1,78 @@
+"""What a training run leaves behind: one record an epoch, one record a structural change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch: means over its samples, the learning rate it began with, wall time in seconds.
+
+    Accuracies are in [0, 1]; `step` counts optimizer steps done by the epoch's end.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    seconds: float
+    penalty: float = 0.0
+    validation_accuracy: float | None = None
+    kept: dict[str, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeRecord:
+    """One change of structure: how many units each group lost, got back, and has left."""
+
+    step: int
+    epoch: int
+    pruned: dict[str, int]
+    regrown: dict[str, int]
+    kept: dict[str, int]
+
+
+@dataclass
+class History:
+    """The records of one run, in order. `seconds` is the wall time of all epochs together."""
+
+    epochs: list[EpochRecord] = field(default_factory=list)
+    changes: list[ChangeRecord] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return sum(record.seconds for record in self.epochs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts, numbers: for JSON, and for a checkpoint without pickled code."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> History:
+        """The inverse of `to_dict`."""
+        return cls(
+            epochs=[EpochRecord(**record) for record in state["epochs"]],
+            changes=[ChangeRecord(**record) for record in state["changes"]],
+        )
+
+
+class MetricsFile:
+    """Appends JSON lines to a file, each flushed, so that a killed run keeps what it has written.
+
+    `labels` (method, seed, ...) are written into every line.
+    """
+
+    def __init__(self, path: Path, **labels: str | int) -> None:
+        self.path = path
+        self.labels = labels
+
+    def write(self, event: str, record: EpochRecord | ChangeRecord) -> None:
+        line = json.dumps({"event": event, **self.labels, **asdict(record)})
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")

@@ -1,0 +1,155 @@
+"""The training step: reset, forward, cross-entropy on logits averaged over time, penalty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from microglia.errors import TrainingError
+from microglia.frameworks import reset
+from microglia.methods import Pruner
+from microglia.training.config import TrainingConfig
+from microglia.training.optimiser import build_optimizer
+
+
+class TrainingModule(LightningModule):
+    """Trains `model` as a classifier of (inputs, labels) batches.
+
+        loss = cross_entropy(mean over T of the logits, labels) + pruner.penalty()
+
+    Shapes: labels [N]; logits [N, classes], or [T, N, classes], then averaged over T; a tuple's
+    first entry counts. Neuron states are reset before every forward pass.
+
+    `optimizer` is the one the pruner was given; without it the config's is built. The pruner's
+    own step belongs to `PrunerCallback`.
+
+    Raises:
+        TrainingError: The loss is not a number, or the labels do not fit the logits.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainingConfig,
+        *,
+        optimizer: torch.optim.Optimizer | None = None,
+        pruner: Pruner | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self._optimizer = optimizer
+        self._pruner = pruner
+
+    def on_train_epoch_start(self) -> None:
+        # Lightning takes the last batch without running the iterator to its end, so batches that
+        # count their own epochs must be told.
+        set_epoch = getattr(self.trainer.train_dataloader, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(self.current_epoch)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        inputs, labels = batch
+        reset(self.model)
+        logits = average_over_time(self.model(inputs))
+        if batch_idx == 0:
+            _refuse_labels_outside(logits, labels)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        penalty = torch.as_tensor(self._pruner.penalty() if self._pruner else 0.0).to(loss)
+        total = loss + penalty
+        if not torch.isfinite(total):
+            raise TrainingError(self._explain_nan(inputs, float(loss.detach())))
+        return {
+            "loss": total,
+            "cross_entropy": loss.detach(),
+            "penalty": penalty.detach(),
+            "correct": (logits.argmax(1) == labels).sum().detach(),
+        }
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        inputs, labels = batch
+        reset(self.model)
+        logits = average_over_time(self.model(inputs))
+        return {"correct": (logits.argmax(1) == labels).sum()}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._optimizer or build_optimizer(self.model, self.config)
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        steps_per_epoch = max(1, total_steps // self.config.epochs)
+
+        def factor(step: int) -> float:
+            return self.config.learning_rate_factor(
+                step, total_steps=total_steps, steps_per_epoch=steps_per_epoch
+            )
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def _explain_nan(self, inputs: Tensor, loss: float) -> str:
+        layer = first_layer_without_numbers(self.model, inputs)
+        where = (
+            f"the first layer whose weights or output hold a NaN or an infinity is '{layer}'"
+            if layer
+            else "every layer's output is finite, so the loss itself or the penalty overflowed"
+        )
+        return (
+            f"The loss is not a number at optimizer step {self.global_step} "
+            f"(cross-entropy {loss}): {where}. Lower training.learning_rate "
+            f"(now {self.config.learning_rate}), raise training.warmup_epochs, or set "
+            f"training.gradient_clip; with 16-bit precision go back to '32-true'."
+        )
+
+
+def average_over_time(output: Any) -> Tensor:
+    """Logits [N, classes] from what a network returned; [T, N, classes] is averaged over T."""
+    logits = output[0] if isinstance(output, tuple) else output
+    if not isinstance(logits, Tensor) or logits.ndim not in (2, 3):
+        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise TrainingError(
+            f"The network must return logits [N, classes] or [T, N, classes]; it returned {came}."
+        )
+    return logits.mean(0) if logits.ndim == 3 else logits
+
+
+def first_layer_without_numbers(model: nn.Module, inputs: Tensor) -> str | None:
+    """Name of the first layer, in order of execution, whose weights or output are not finite."""
+    names = {module: name for name, module in model.named_modules()}
+    found: list[str] = []
+
+    def look(module: nn.Module, _inputs: Any, output: Any) -> None:
+        held = [*module.parameters(recurse=False), output]
+        tensors = [t for t in held if isinstance(t, Tensor) and t.is_floating_point()]
+        if not found and not all(bool(torch.isfinite(t).all()) for t in tensors):
+            found.append(names[module])
+
+    leaves = [module for module in names if not any(True for _ in module.children())]
+    handles = [module.register_forward_hook(look) for module in leaves]
+    try:
+        reset(model)
+        with torch.no_grad():
+            model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else None
+
+
+def _refuse_labels_outside(logits: Tensor, labels: Tensor) -> None:
+    classes = logits.shape[1]
+    if labels.shape != logits.shape[:1]:
+        raise TrainingError(
+            f"Labels must have shape {tuple(logits.shape[:1])}, one class a sample; "
+            f"they have {tuple(labels.shape)}."
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise TrainingError(
+            f"The network has {classes} outputs, but the labels run from {int(labels.min())} to "
+            f"{int(labels.max())}. Set network.classes to the number of classes in the data."
+        )
