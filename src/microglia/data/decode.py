@@ -14,6 +14,7 @@ from microglia.data.extras import require
 from microglia.errors import DataError
 
 Pixels = NDArray[np.uint8]  # [3, H, W]
+Reader = Callable[[bytes | Path], Pixels]
 UNCHANGED = 0  # torchvision's ImageReadMode: as many channels as the file has
 
 

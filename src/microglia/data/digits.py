@@ -21,19 +21,17 @@ def load_digits(split: str) -> Images:
     pixels = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
     labels = torch.from_numpy(digits.target.astype(np.int64))
     # RandomState's stream is frozen for good: the splits are the same with every NumPy.
-    order = torch.from_numpy(np.random.RandomState(0).permutation(len(labels)).astype(np.int64))
-    rows: dict[str, list[torch.Tensor]] = {"train": [], "validation": [], "test": []}
-    for label in range(10):
-        of_class = order[labels[order] == label]
-        rows["test"].append(of_class[:HELD_OUT])
-        rows["validation"].append(of_class[HELD_OUT : 2 * HELD_OUT])
-        rows["train"].append(of_class[2 * HELD_OUT :])
-    place = torch.argsort(order)  # back from class by class into the permutation's mixed order
+    random = np.random.RandomState(0)
+    of_class = [random.permutation(np.flatnonzero(digits.target == c)) for c in range(10)]
+    borders = {
+        "test": slice(0, HELD_OUT),
+        "validation": slice(HELD_OUT, 2 * HELD_OUT),
+        "train": slice(2 * HELD_OUT, None),
+    }
     parts = {}
-    for name, by_class in rows.items():
-        chosen = torch.cat(by_class)
-        chosen = chosen[place[chosen].argsort()]
-        parts[name] = (pixels[chosen], labels[chosen])
+    for name, part in borders.items():
+        rows = random.permutation(np.concatenate([of_class[c][part] for c in range(10)]))
+        parts[name] = (pixels[rows], labels[rows])
     classes = tuple(str(label) for label in range(10))
     training = Images.measured(*parts["train"], classes)
     return Images(*parts[split], classes, training.mean, training.std)

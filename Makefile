@@ -1,0 +1,34 @@
+# Two commands set up everything on a fresh machine: make demo, make test.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test test-all lint bench clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(INSTALLED)  ## Prune a small convolutional SNN on digits; leaves runs/demo/report.html
+	$(VENV)/bin/microglia prune examples/digits.toml
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+test: lint  ## The sampled suite, under 12 minutes on two cores
+	$(PYTHON) -m pytest -n 2 --dist loadgroup
+
+test-all: lint  ## Everything: every network, mask and T
+	$(PYTHON) -m pytest -n 2 --dist loadgroup --full
+
+bench: $(INSTALLED)  ## Speed and overhead, side by side in one run; asserts nothing
+	$(PYTHON) benchmarks/latency_vgg16.py
+	$(PYTHON) benchmarks/training_overhead.py
+	$(PYTHON) benchmarks/compaction.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

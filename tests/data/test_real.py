@@ -1,0 +1,37 @@
+"""The real data sets, where MICROGLIA_DATA holds them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from microglia.data import CIFAR10_VALIDATION, load_images, load_splits
+
+
+def test_cifar10_tiers(real_data: Path) -> None:
+    splits = load_splits(
+        real_data / "cifar10", train_rows=range(1_000), validation_rows=CIFAR10_VALIDATION
+    )
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (1_000, 2_000, 10_000)
+    assert splits.train.images.shape[1:] == (3, 32, 32)
+    assert splits.train.classes[0] == "airplane"
+    assert splits.test.labels.bincount().tolist() == [1_000] * 10
+    assert splits.train.labels.bincount().min() > 60
+    assert all(0.4 < m < 0.55 for m in splits.train.mean)
+    assert all(0.2 < s < 0.3 for s in splits.train.std)
+    again = load_images(real_data / "cifar10", split="train", rows=range(990, 1_010))
+    assert torch.equal(again.images[:10], splits.train.images[-10:])
+
+
+@pytest.mark.parametrize(("label_column", "classes"), [(None, 100), ("coarse_label", 20)])
+def test_cifar100(real_data: Path, label_column: str | None, classes: int) -> None:
+    images = load_images(
+        real_data / "cifar100", split="train", rows=range(200), label_column=label_column
+    )
+    assert len(images.classes) == classes
+
+
+def test_tiny_imagenet_has_grey_images_and_one_held_out_part(real_data: Path) -> None:
+    images = load_images(real_data / "tiny_imagenet_20", split="test")
+    assert images.images.shape == (1_000, 3, 64, 64)
+    assert len(images.classes) == 20

@@ -1,0 +1,55 @@
+"""Training, validation and test sets that belong together."""
+
+import pytest
+import torch
+from conftest import WriteParquet, encode, pixels
+
+from microglia.data import Images, load_splits
+from microglia.errors import DataError
+
+
+@pytest.fixture
+def folder(write_parquet: WriteParquet) -> str:
+    for name, count, seed in (("train", 30, 0), ("test", 8, 1)):
+        files = [encode(p) for p in pixels(count, seed=seed)]
+        path = write_parquet(f"set/{name}.parquet", files, [i % 3 for i in range(count)])
+    return str(path.parent)
+
+
+def identities(images: Images) -> set[bytes]:
+    return {image.numpy().tobytes() for image in images.images}
+
+
+@pytest.mark.parametrize("train_rows", [None, range(10), range(20, 30)])
+def test_rows_of_the_training_part_choose(folder: str, train_rows: range | None) -> None:
+    splits = load_splits(folder, train_rows=train_rows, validation_rows=range(10, 15))
+    assert len(splits.train) == (25 if train_rows is None else 10)
+    assert len(splits.validation) == 5
+    assert len(splits.test) == 8
+    sets = [identities(s) for s in (splits.train, splits.validation, splits.test)]
+    assert len(set.union(*sets)) == sum(map(len, sets)), "the sets overlap"
+    scaled = splits.train.images.double() / 255
+    for part in (splits.train, splits.validation, splits.test):
+        assert torch.allclose(torch.tensor(part.mean).double(), scaled.mean((0, 2, 3)))
+        assert part.classes == splits.train.classes
+
+
+def test_refuses_rows_that_overlap(folder: str) -> None:
+    with pytest.raises(DataError, match="share 3 rows, the first is 7"):
+        load_splits(folder, train_rows=range(10), validation_rows=range(7, 15))
+
+
+def test_refuses_to_guess_a_validation_set(folder: str) -> None:
+    with pytest.raises(DataError, match="no 'validation' split"):
+        load_splits(folder)
+
+
+def test_refuses_classes_that_do_not_match(folder: str, write_parquet: WriteParquet) -> None:
+    files = [encode(p) for p in pixels(3)]
+    write_parquet("set/test.parquet", files, [0, 1, 2], names=["x", "y", "z"])
+    with pytest.raises(DataError, match="x, y, z don't match the training set's, 0, 1, 2"):
+        load_splits(folder, validation_rows=range(5))
+    files = [encode(p) for p in pixels(3, side=4)]
+    write_parquet("set/test.parquet", files, [0, 1, 2])
+    with pytest.raises(DataError, match="but the training set has"):
+        load_splits(folder, validation_rows=range(5))

@@ -1,0 +1,251 @@
+"""Laws that every one of our networks keeps."""
+
+import json
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from microglia.errors import ConfigError
+from microglia.networks import Network, Neuron, build, network_names
+from microglia.networks.layers import scaled
+
+# Name, settings, input side: small, and between them every neuron, pooling and shortcut.
+SMALL = [
+    ("conv5", {"channels": 3, "width": 1 / 8}, 32),
+    ("conv5", {"channels": 2, "width": 1 / 8, "neuron": "plif", "size": 34}, 34),
+    ("digits", {"channels": 1, "width": 0.25}, 8),
+    ("digits", {"channels": 1, "width": 0.25, "neuron": "if", "T": 8}, 8),
+    ("vgg16", {"channels": 3, "width": 1 / 16}, 32),
+    ("vgg16", {"channels": 1, "width": 1 / 32, "size": 64, "T": 2}, 64),
+    ("preresnet18", {"channels": 3, "width": 1 / 8}, 16),
+    ("preresnet20", {"channels": 3, "width": 0.5, "neuron": "lif", "T": 6}, 16),
+]
+each = pytest.mark.parametrize(("name", "settings", "side"), SMALL)
+
+
+def make(name: str, settings: dict[str, object], *, seed: int = 0) -> Network:
+    torch.manual_seed(seed)
+    return build(name, classes=7, **settings)
+
+
+def lively(network: Network) -> Network:
+    """Norms off their resting values, so that neurons fire at every depth and outputs differ."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.8, 1.6)
+            nn.init.uniform_(module.bias, 0.4, 1.2)
+            assert module.running_mean is not None
+            module.running_mean.uniform_(-0.1, 0.1)
+    return network
+
+
+def image(network: Network, side: int, *, batch: int = 3) -> Tensor:
+    channels = network.microglia_network["arguments"]["channels"]
+    return torch.randn(batch, channels, side, side, dtype=torch.float64)
+
+
+def logits(network: Network, x: Tensor) -> Tensor:
+    from spikingjelly.activation_based import functional
+
+    functional.reset_net(network)
+    return network(x)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "channels", "parameters"),
+    [
+        ("vgg16", 10, 3, 15_250_378),
+        ("vgg16", 100, 3, 15_296_548),
+        ("conv5", 10, 3, 1_107_648 + 1_664 + 2_570),
+        ("conv5", 10, 2, 1_107_072 + 1_664 + 2_570),
+        # The counts of He et al.'s networks with 1x1 projections on the activated stream.
+        ("preresnet18", 10, 3, 11_172_170),
+        ("preresnet20", 10, 3, 272_282),
+        ("digits", 10, 1, 288 + 18_432 + 36_864 + 320 + 2_570),
+    ],
+)
+def test_parameter_counts(name: str, classes: int, channels: int, parameters: int) -> None:
+    with torch.device("meta"):
+        network = build(name, classes=classes, channels=channels)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+def test_prunable_channels_of_the_papers_vgg16() -> None:
+    with torch.device("meta"):
+        network = build("vgg16", classes=10, channels=3)
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 13
+    assert sum(m.out_channels for m in convolutions) == 4224
+
+
+@each
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_image_is_its_sequence_of_equal_frames(
+    name: str, settings: dict[str, object], side: int, seed: int
+) -> None:
+    network = lively(make(name, settings, seed=seed)).double().eval()
+    x = image(network, side)
+    frames = x.expand(network.T, *x.shape).contiguous()
+    still, moving = logits(network, x), logits(network, frames)
+    assert still.shape == (3, 7)
+    assert still.std() > 1e-4, "the network is silent: equality would prove nothing"
+    assert (still - moving).abs().max() < 1e-10
+
+
+@each
+def test_an_image_trains_as_its_sequence_of_equal_frames(
+    name: str, settings: dict[str, object], side: int
+) -> None:
+    once = lively(make(name, settings)).double().train()
+    often = deepcopy(once)
+    x = image(once, side, batch=8)
+    still = logits(once, x)
+    moving = logits(often, x.expand(once.T, *x.shape).contiguous())
+    assert (still - moving).abs().max() < 1e-5
+    still.square().sum().backward()
+    moving.square().sum().backward()
+    for (key, a), b in zip(once.named_parameters(), often.parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        assert torch.allclose(a.grad, b.grad, rtol=1e-5, atol=1e-8), key
+
+
+@each
+def test_the_first_convolution_sees_an_image_once(
+    name: str, settings: dict[str, object], side: int
+) -> None:
+    network = make(name, settings).double()
+    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    norm = next(m for m in network.modules() if isinstance(m, nn.BatchNorm2d))
+    seen: list[int] = []
+    for module in (first, norm):
+        module.register_forward_hook(lambda _module, _inputs, y: seen.append(y.shape[0]))
+    x = image(network, side)
+    logits(network, x)
+    logits(network, x.expand(5, *x.shape))
+    assert seen == [1, 1, 5, 5]
+
+
+@each
+def test_logits_are_the_mean_over_time(name: str, settings: dict[str, object], side: int) -> None:
+    network = lively(make(name, settings)).double().eval()
+    x = image(network, side)
+    frames = torch.stack([x, -x, x.roll(1, -1)])
+    readout: list[Tensor] = []
+    network.readout.register_forward_hook(lambda _module, _inputs, y: readout.append(y))
+    y = logits(network, frames)
+    assert readout[0].shape == (3, 3, 7)
+    assert torch.allclose(y, sum(readout[0]) / 3)
+
+
+@each
+def test_gradient_reaches_every_parameter(
+    name: str, settings: dict[str, object], side: int
+) -> None:
+    network = make(name, settings).double().train()
+    y = logits(network, image(network, side, batch=8))
+    torch.nn.functional.cross_entropy(y, torch.arange(8) % 7).backward()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.abs().sum() > 0, key
+
+
+@each
+def test_rebuilds_from_its_own_record(name: str, settings: dict[str, object], side: int) -> None:
+    network = lively(make(name, settings)).double().eval()
+    record = json.loads(json.dumps(network.microglia_network))
+    again = build(record["name"], **record["arguments"]).double().eval()
+    assert again.microglia_network == network.microglia_network
+    assert deepcopy(network).microglia_network == network.microglia_network
+    again.load_state_dict(network.state_dict())
+    x = image(network, side)
+    assert torch.equal(logits(network, x), logits(again, x))
+
+
+@pytest.mark.parametrize("width", [1 / 16, 0.1, 0.25, 0.3, 0.5, 0.77, 1.5])
+@pytest.mark.parametrize("name", ["conv5", "vgg16", "preresnet18", "preresnet20", "digits"])
+def test_width_gives_multiples_of_eight(name: str, width: float) -> None:
+    with torch.device("meta"):
+        full = build(name, classes=10, channels=3)
+        thin = build(name, classes=10, channels=3, width=width)
+    for a, b in zip(full.modules(), thin.modules(), strict=True):
+        if isinstance(a, nn.Conv2d):
+            assert b.out_channels % 8 == 0
+            assert b.out_channels == max(8, b.out_channels)
+            assert abs(b.out_channels - a.out_channels * width) <= max(4, 8 - width * 16)
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "expected"),
+    [(64, 1.0, 64), (20, 1.0, 20), (64, 0.25, 16), (64, 1 / 16, 8), (16, 0.75, 16), (64, 0.3, 16)],
+)
+def test_scaled(channels: int, width: float, expected: int) -> None:
+    assert scaled(channels, width) == expected
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    a, b, c = (make("vgg16", {"channels": 3, "width": 1 / 16}, seed=s) for s in (3, 3, 4))
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    assert any(not torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True))
+
+
+def test_first_weights_of_the_papers_vgg16() -> None:
+    network = make("vgg16", {"channels": 3, "width": 0.25})
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 10_000:
+            expected = (2 / (9 * module.out_channels)) ** 0.5
+            assert module.weight.std().item() == pytest.approx(expected, rel=0.05)
+        if isinstance(module, nn.Linear):
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
+            assert module.bias is None or not module.bias.any()
+
+
+@pytest.mark.parametrize("kind", ["lif", "if", "plif"])
+def test_neurons_follow_their_equation(kind: str) -> None:
+    tau = 3.0
+    x = torch.rand(12, 50, dtype=torch.float64) * 2 - 0.4
+    spikes = Neuron(kind, tau=tau)().double()(x)
+    v = torch.zeros(50, dtype=torch.float64)
+    for current, spike in zip(x, spikes, strict=True):
+        h = v + current if kind == "if" else v + (current - v) / tau
+        assert torch.equal(spike, (h >= 1).double())
+        v = h * (1 - spike)
+    assert 0 < spikes.mean() < 1
+
+
+def test_an_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'vgg16'"):
+        build("vgg-16", classes=10, channels=3)
+    assert {"conv5", "digits", "vgg16", "sew_resnet18"} <= set(network_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("conv5", {"size": 16}, "at least 32 pixels"),
+        ("vgg16", {"size": 31}, "at least 32 pixels"),
+        ("digits", {"size": 3}, "at least 4 pixels"),
+        ("conv5", {"T": 0}, "T: at least 1"),
+        ("conv5", {"size": 0}, "size: at least 1"),
+        ("conv5", {"channels": 0}, "channels: at least 1"),
+        ("conv5", {"width": 0.0}, "width: a factor above 0"),
+        ("conv5", {"width": float("nan")}, "width: a factor above 0"),
+        ("conv5", {"neuron": "plf"}, "Did you mean 'plif'"),
+        ("conv5", {"tau": 1.0}, "tau"),
+        ("conv5", {"alpha": 0.0}, "alpha"),
+        ("conv5", {"cnf": "ADD"}, "SEW-ResNets"),
+    ],
+)
+def test_refuses_settings_out_of_range(
+    name: str, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(name, **{"classes": 10, "channels": 3, **settings})
+
+
+def test_refuses_an_input_of_the_wrong_rank() -> None:
+    network = make("digits", {"channels": 1})
+    with pytest.raises(ConfigError, match=r"\[N, C, H, W\].*got shape \[8, 8\]"):
+        network(torch.zeros(8, 8))
