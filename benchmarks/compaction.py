@@ -31,6 +31,10 @@ def main() -> None:
 
     torch.manual_seed(SEED)
     model = build("vgg16", classes=10, channels=3, T=4)
+    for norm in (
+        m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
+    ):
+        torch.nn.init.uniform_(norm.bias, 0.2, 0.9)  # untrained it would be silent
     x = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         model(x)  # SpikingJelly loads PyTorch's compiler at its first forward; not ours to time

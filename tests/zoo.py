@@ -1,10 +1,13 @@
-"""Small networks of every kind that the structure analysis must follow, and how to make them fire."""
+"""Small networks of every kind that the analysis must follow, made to fire, and test helpers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
+import pytest
 import snntorch as snn
 import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
@@ -12,7 +15,8 @@ from spikingjelly.activation_based.model import ms_resnet, sew_resnet, spiking_r
 from torch import Tensor, nn
 
 import microglia as mg
-from microglia.frameworks import spiking_neurons
+from microglia.gates import Gates
+from microglia.structure import Structure
 
 
 class MyNeuron(nn.Module):
@@ -61,7 +65,9 @@ class Steps(nn.Module):
         return self.body(x.unsqueeze(0).repeat(self.T, *[1] * x.dim())).mean(0)
 
 
-def chain(T: int, *, multi: bool = True, node: Callable[[], nn.Module] = neuron.LIFNode) -> nn.Module:
+def chain(
+    T: int, *, multi: bool = True, node: Callable[[], nn.Module] = neuron.LIFNode
+) -> nn.Module:
     body = nn.Sequential(
         layer.Conv2d(3, 8, 3, padding=1, bias=False),
         layer.BatchNorm2d(8),
@@ -143,7 +149,7 @@ class Pre(nn.Module):
 
 
 class Cat(nn.Module):
-    """Two branches concatenated before a norm and a neuron; a grouped and a depthwise convolution."""
+    """Two branches concatenated before a norm and a neuron; grouped and depthwise convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -278,7 +284,7 @@ class Functional(nn.Module):
         super().__init__()
         self.conv1, self.sn1 = nn.Conv2d(3, 8, 3, padding=1), neuron.LIFNode()
         self.scale = nn.Parameter(torch.rand(8, 1, 1) + 0.5)
-        self.conv2, self.sn2 = nn.Conv2d(4, 6, 3, padding=1), neuron.LIFNode()
+        self.conv2, self.sn2 = nn.Conv2d(4, 6, 3, padding=1), neuron.IFNode()
         self.fc1, self.sn3 = nn.Linear(6 * 16, 10), neuron.IFNode()
         self.fc2 = nn.Linear(10, 5)
 
@@ -415,9 +421,7 @@ CASES: dict[str, Case] = {
     "SEW-ResNet": Case(lambda T: resnet("sew", T), RGB, RESNET // 8),
     "MS-ResNet": Case(lambda T: resnet("ms", T), RGB, RESNET // 8 + 8),
     "spiking ResNet": Case(lambda T: resnet("spiking", T), RGB, RESNET // 8),
-    "SEW-ResNet, full width": Case(
-        lambda T: resnet("sew", T, narrow=1), RGB, RESNET, large=True
-    ),
+    "SEW-ResNet, full width": Case(lambda T: resnet("sew", T, narrow=1), RGB, RESNET, large=True),
     "spiking ResNet, full width": Case(
         lambda T: resnet("spiking", T, narrow=1), RGB, RESNET, large=True
     ),
@@ -453,16 +457,78 @@ def drive(model: nn.Module) -> None:
                     module.bias.uniform_(0.1, 1.0 if module.weight.dim() > 2 else 2.0)
 
 
-def random_keep(structure: object, sparsity: float, seed: int) -> dict[str, Tensor]:
+@cache
+def structure_of(name: str, *, T: int = 2) -> Structure:
+    """What `analyse` says of a network of the zoo; weights don't matter to it."""
+    return mg.analyse(*make(name, T=T))
+
+
+def random_keep(structure: Structure, sparsity: float, seed: int) -> dict[str, Tensor]:
     """A random mask that closes about this fraction of each group, never all of it."""
     g = torch.Generator().manual_seed(seed)
     keep = {}
-    for group in structure.groups:  # type: ignore[attr-defined]
+    for group in structure.groups:
         mask = torch.rand(group.size, generator=g) >= sparsity
         mask[int(torch.randint(group.size, (1,), generator=g))] = True
         keep[group.name] = mask
     return keep
 
 
-def neurons_of(model: nn.Module) -> list[str]:
-    return list(spiking_neurons(model))
+def masked(
+    name: str, *, sparsity: float, T: int = 4, seed: int = 0
+) -> tuple[nn.Module, Tensor, Structure, dict[str, Tensor]]:
+    """A network of the zoo with gates at a random mask: (network, input, structure, mask)."""
+    model, x = make(name, T=T, seed=seed)
+    structure = structure_of(name, T=T)
+    keep = random_keep(structure, sparsity, seed)
+    Gates(model, structure).set(keep)
+    return model, x, structure, keep
+
+
+def whole_or_sampled(sampled: Iterable[Any], whole: Iterable[Any]) -> list[Any]:
+    """Parameters of a test: these always, the rest of the matrix under `--full`."""
+    sampled = list(sampled)
+    rest = [p for p in whole if p not in sampled]
+    return [_row(p) for p in sampled] + [_row(p, pytest.mark.full) for p in rest]
+
+
+def _row(p: Any, *marks: Any) -> Any:
+    return pytest.param(*p, marks=marks) if isinstance(p, tuple) else pytest.param(p, marks=marks)
+
+
+NETWORKS = whole_or_sampled(SMALL, CASES)
+"""Every network of the zoo as a test's parameter, the large ones under `--full`."""
+
+
+def snapshot(model: nn.Module) -> dict[str, Any]:
+    """Everything about a network, and of the random state, that an analysis must leave alone."""
+    seen: dict[str, Any] = {"rng": torch.get_rng_state()}
+    for name, module in model.named_modules():
+        seen[f"{name}: class"] = type(module)
+        for key, value in vars(module).items():
+            if isinstance(value, dict):
+                for k, v in value.items():
+                    seen[f"{name}: {key}[{k}]"] = _frozen(v)
+            elif isinstance(value, set):
+                seen[f"{name}: {key}"] = set(value)
+            else:
+                seen[f"{name}: {key}"] = _frozen(value)
+    return seen
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        grad = value.grad if value.is_leaf else None
+        return (id(value), value.requires_grad, value._version, grad, value.detach().clone())
+    return value
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two snapshots, state_dicts or the like are equal to the bit."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)

@@ -17,6 +17,7 @@ from microglia.errors import DataError, nearest
 from microglia.experiment import RunConfig
 from microglia.experiment import prune as run_prune
 from microglia.experiment.bench import load_data
+from microglia.experiment.columns import caption_of
 from microglia.experiment.toml import read_table, set_key, unset_keys
 from microglia.metrics import measure as measure_network
 from microglia.metrics import measure_size
@@ -51,10 +52,7 @@ def prune(
             console.out(f"# not set: {name} ({hint})", highlight=False)
         return
     run = run_prune(config, progress=progress)
-    caption = "Operations and energy are per image."
-    if run.table.reference in run.table.rows:
-        caption = f"× is the ratio to {run.table.reference}. {caption}"
-    console.print(console_table(run.table, caption=caption))
+    console.print(console_table(run.table, caption=caption_of(run.table)))
     report = run.directory / "report.html"
     console.print(str(report if report.is_file() else run.directory), highlight=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from microglia.report import Column
+from microglia.report import Column, Table
 
 _ONCE = "The first layer of a static image is executed once, not at every timestep."
 _TIMES_T = "The convention that executes the first layer of a static image at every timestep."
@@ -15,18 +15,28 @@ COLUMNS = (
     Column("parameters", "parameters", note="Every parameter of the network."),
     Column("synapses", "synapses", note="A shared weight counts once for each place it is used."),
     Column("macs_once", "MACs", note=f"Dense, per image. {_ONCE}"),
-    Column("macs_times_T", "MACs, first layer ×T", note=_TIMES_T),
+    Column("macs_times_T", "MACs, ×T", note=_TIMES_T),
     Column("accumulates_once", "SynOps, AC", note=f"Binary inputs, per image. {_ONCE}"),
-    Column("accumulates_times_T", "SynOps, AC, first layer ×T", note=_TIMES_T),
+    Column("accumulates_times_T", "SynOps, AC, ×T", note=_TIMES_T),
     Column("multiply_accumulates_once", "SynOps, MAC", note=f"Graded inputs, per image. {_ONCE}"),
-    Column("multiply_accumulates_times_T", "SynOps, MAC, first layer ×T", note=_TIMES_T),
+    Column("multiply_accumulates_times_T", "SynOps, MAC, ×T", note=_TIMES_T),
     Column("firing_rate", "firing rate", "%", 100, 2, "Spikes per neuron and timestep."),
     Column("dead_neurons", "dead neurons", note="Neurons that never fired on the test images."),
     Column("energy_nj_once", "energy", "nJ", 1, 1, f"Synaptic operations alone. {_ONCE}"),
-    Column("energy_nj_times_T", "energy, first layer ×T", "nJ", 1, 1, _TIMES_T),
+    Column("energy_nj_times_T", "energy, ×T", "nJ", 1, 1, _TIMES_T),
     Column("latency_ms", "latency", "ms", 1, 2, "Median of one batch; see how it was measured."),
     Column("peak_memory_bytes", "peak memory", "MB", 1e-6, 2, "Of that batch, without weights."),
 )
+
+
+def caption_of(table: Table) -> str:
+    """What a reader of the table must know, in a line or two."""
+    parts = ["Operations and energy: per image."]
+    if table.reference in table.rows:
+        parts.insert(0, f"×0.50: half of {table.title(table.reference)}.")
+    if any(column.key.endswith("_times_T") for column in table.columns):
+        parts.append("The first layer sees a static image: executed once; ×T: at every timestep.")
+    return " ".join(parts)
 
 
 def columns_for(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> tuple[Column, ...]:

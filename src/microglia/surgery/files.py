@@ -44,7 +44,9 @@ def save(small: Compact, path: str | Path) -> Path:
         DataError: the disk is full or the place can't be written.
     """
     path = Path(path)
-    tensors, aliases = _tensors(small.model)
+    model = bare_copy(small.model)
+    reset(model)
+    tensors, aliases = _tensors(model)
     record = {
         "format": FORMAT,
         "network": getattr(small.model, "microglia_network", None),

@@ -8,6 +8,7 @@ from microglia.training.config import TrainingConfig
 from microglia.training.device import resolve_device
 from microglia.training.fit import train
 from microglia.training.history import ChangeRecord, EpochRecord, History
+from microglia.training.manners import lightning
 from microglia.training.optimiser import build_optimizer
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """The two classes that need Lightning, imported when first asked for."""
     if name == "PrunerCallback":
-        from microglia.training.callback import PrunerCallback
+        with lightning():
+            from microglia.training.callback import PrunerCallback
 
         return PrunerCallback
     if name == "TrainingModule":
-        from microglia.training.module import TrainingModule
+        with lightning():
+            from microglia.training.module import TrainingModule
 
         return TrainingModule
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

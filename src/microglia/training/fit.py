@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from microglia.methods import Pruner
 from microglia.training.config import TrainingConfig
 from microglia.training.device import resolve_device
 from microglia.training.history import History, MetricsFile
+from microglia.training.manners import lightning
 
 CHECKPOINT = "checkpoint.ckpt"
 METRICS = "metrics.jsonl"
@@ -59,7 +57,7 @@ def train(
         TrainingError: the loss is not a number, memory ran out, the device is not there, the
             labels do not fit the network, or there is nothing to resume.
     """
-    try:
+    with lightning():
         from lightning.pytorch import Trainer
         from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
@@ -67,11 +65,6 @@ def train(
         from microglia.training.module import TrainingModule
         from microglia.training.progress import ProgressBar
         from microglia.training.recorder import Recorder
-    except ModuleNotFoundError as error:
-        raise TrainingError(
-            f"Training needs '{error.name}', which is not installed. "
-            f"Run: pip install 'microglia[train]'"
-        ) from error
 
     device = resolve_device(config.device)
     checkpoint = _checkpoint(run_dir, resume=resume)
@@ -93,7 +86,7 @@ def train(
         )
 
     module = TrainingModule(model.train(), config, optimizer=optimizer, pruner=pruner)
-    with _quiet():
+    with lightning():
         trainer = Trainer(
             accelerator=device.type,
             devices=[device.index] if device.index is not None else 1,
@@ -161,28 +154,3 @@ def _out_of_memory(error: BaseException) -> bool:
         return True
     # PyTorch's CPU allocator raises a plain RuntimeError.
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's advertisements and advice, which are no news here, off the terminal."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        # Lightning 2.6 still names a class that PyTorch 2.9 renamed.
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        # Batches come from memory, ready made: worker processes would only copy them.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # A run directory holds other files beside the checkpoint, and is meant to.
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not.*")
-        # `training.device` says cpu where the user wants no GPU.
-        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-        # Under a gradient scaler the first optimizer step may be skipped by design.
-        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.. before .optimizer.step.*")
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

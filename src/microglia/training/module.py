@@ -28,7 +28,7 @@ class TrainingModule(LightningModule):
     own step belongs to `PrunerCallback`.
 
     Raises:
-        TrainingError: The loss is not a number, or the labels do not fit the logits.
+        TrainingError: the loss or a weight is not a number, or the labels do not fit the logits.
     """
 
     def __init__(
@@ -76,6 +76,15 @@ class TrainingModule(LightningModule):
         logits = average_over_time(self.model(inputs))
         return {"correct": (logits.argmax(1) == labels).sum()}
 
+    def on_train_epoch_end(self) -> None:
+        # A membrane potential that is NaN never reaches the threshold, so the loss may stay finite.
+        for name, parameter in self.model.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise TrainingError(
+                    f"'{name}' holds NaN or infinite weights after optimizer step "
+                    f"{self.global_step}, though the loss is finite. {self._remedy()}"
+                )
+
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer or build_optimizer(self.model, self.config)
         total_steps = int(self.trainer.estimated_stepping_batches)
@@ -101,9 +110,14 @@ class TrainingModule(LightningModule):
         )
         return (
             f"The loss is not a number at optimizer step {self.global_step} "
-            f"(cross-entropy {loss}): {where}. Lower training.learning_rate "
-            f"(now {self.config.learning_rate}), raise training.warmup_epochs, or set "
-            f"training.gradient_clip; with 16-bit precision go back to '32-true'."
+            f"(cross-entropy {loss}): {where}. {self._remedy()}"
+        )
+
+    def _remedy(self) -> str:
+        return (
+            f"Lower training.learning_rate (now {self.config.learning_rate}), raise "
+            f"training.warmup_epochs, or set training.gradient_clip; with 16-bit precision go back "
+            f"to '32-true'."
         )
 
 

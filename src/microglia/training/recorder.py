@@ -14,7 +14,11 @@ from microglia.training.history import EpochRecord, History, MetricsFile
 
 
 class Recorder(Callback):
-    """Sums loss and accuracy over each epoch on the device, and reads them once at its end."""
+    """Sums loss and accuracy over each epoch on the device, and reads them once at its end.
+
+    The history and torch's random numbers travel in the checkpoint, so that a resumed run goes on
+    as the straight one would.
+    """
 
     def __init__(
         self, *, file: MetricsFile | None = None, pruning: PrunerCallback | None = None
@@ -84,10 +88,15 @@ class Recorder(Callback):
         self._changes_written = len(changes)
 
     def state_dict(self) -> dict[str, Any]:
-        return self.history.to_dict()
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"history": self.history.to_dict(), "random": [torch.get_rng_state(), *cuda]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history = History.from_dict(state_dict)
+        self.history = History.from_dict(state_dict["history"])
+        cpu, *cuda = state_dict["random"]
+        torch.set_rng_state(cpu)
+        if len(cuda) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(cuda)
         self._changes_written = len(self.history.changes)
 
 

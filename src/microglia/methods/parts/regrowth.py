@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from microglia.frameworks import Hook, first_tensor
+from microglia.methods.parts.scores import on_device
 from microglia.structure import Site, Structure
 
 
@@ -27,6 +28,7 @@ class GradientSignal:
         self.steps = 0
         self._handles: list[Any] = []
         self._scales: list[tuple[str, int, nn.Parameter, Tensor]] = []
+        self._places: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
         self.sums: dict[str, Tensor] = {}
         for group in structure.groups:
             row = 0
@@ -53,9 +55,19 @@ class GradientSignal:
         self.steps += 1
         for group, row, scale, channel in self._scales:
             if scale.grad is not None:
-                grad = scale.grad.detach().float().cpu()
-                mine = channel >= 0
-                self.sums[group][row].index_add_(0, channel[mine], grad[mine])
+                grad = scale.grad.detach().float()
+                sums = on_device(self.sums, group, grad.device)
+                mine, to = self._place(channel, grad.device)
+                sums[row].index_add_(0, to, grad[mine])
+
+    def _place(self, channel: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Positions of a scale that are a group's, and their channels, on the device."""
+        known = self._places.get((id(channel), device))
+        if known is None:
+            mine = (channel >= 0).nonzero().flatten()
+            known = (mine.to(device), channel[mine].to(device))
+            self._places[id(channel), device] = known
+        return known
 
     def mean(self) -> dict[str, Tensor]:
         """|mean gradient| of each channel of each group, `[size]`."""
@@ -64,7 +76,7 @@ class GradientSignal:
             total = sums.clone()
             if dist.is_available() and dist.is_initialized():
                 dist.all_reduce(total)
-            signal[name] = (total / max(self.steps, 1)).abs().mean(0)
+            signal[name] = (total / max(self.steps, 1)).abs().mean(0).cpu()
         return signal
 
     def clear(self) -> None:
@@ -115,8 +127,10 @@ class _Product:
         def add(grad: Tensor) -> None:
             axis = grad.dim() + self.site.dim
             others = [d for d in range(grad.dim()) if d != axis]
-            total = (grad * current).sum(others).float().cpu()
-            self.signal.sums[self.group][self.row].index_add_(0, self.channel, total[self.mine])
+            total = (grad * current).sum(others).float()
+            sums = on_device(self.signal.sums, self.group, total.device)
+            mine, channel = self.mine.to(total.device), self.channel.to(total.device)
+            sums[self.row].index_add_(0, channel, total[mine])
 
         y.register_hook(add)
 

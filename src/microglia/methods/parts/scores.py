@@ -54,7 +54,7 @@ class ActivityScore:
             if dist.is_available() and dist.is_initialized():
                 dist.all_reduce(total)
                 dist.all_reduce(count)
-            scores[group.name] = (total / count.clamp(min=1)).mean(0)
+            scores[group.name] = (total / count.clamp(min=1)).mean(0).cpu()
         return scores
 
     def collect(self) -> None:
@@ -83,6 +83,13 @@ class ActivityScore:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+
+def on_device(tensors: dict[str, Tensor], name: str, device: torch.device) -> Tensor:
+    """A tensor of the dict, moved to the device (in the dict too) if it is elsewhere."""
+    if tensors[name].device != device:
+        tensors[name] = tensors[name].to(device)
+    return tensors[name]
 
 
 class _Watch:
@@ -118,12 +125,14 @@ class _Watch:
         activity = self._activity(seen)
         axis = activity.dim() + self.site.dim
         others = [d for d in range(activity.dim()) if d != axis]
-        total = activity.sum(others).cpu().to(torch.float32)
-        count = activity.numel() / activity.shape[axis]
-        self.score.sums[self.group][self.row].index_add_(0, self.channel, total[self.mine])
-        self.score.counts[self.group][self.row].index_add_(
-            0, self.channel, torch.full(self.channel.shape, float(count))
-        )
+        total = activity.sum(others).to(torch.float32)
+        if self.channel.device != total.device:  # sums stay where the network runs
+            self.mine, self.channel = self.mine.to(total.device), self.channel.to(total.device)
+        sums = on_device(self.score.sums, self.group, total.device)
+        counts = on_device(self.score.counts, self.group, total.device)
+        count = torch.full_like(total, activity.numel() / activity.shape[axis])
+        sums[self.row].index_add_(0, self.channel, total[self.mine])
+        counts[self.row].index_add_(0, self.channel, count[self.mine])
 
     def _activity(self, seen: Observation) -> Tensor:
         if self.kind == "rate":

@@ -1,0 +1,296 @@
+"""`train`: it learns, it resumes to the bit, and it breaks down in words."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from small_classifiers import CLASSES, NETWORKS, OverTime, OwnNeuron, Stripes, spikingjelly_network
+from torch import Tensor, nn
+
+import microglia as mg
+from microglia.errors import TrainingError
+from microglia.training import History, TrainingConfig, build_optimizer, train
+
+FAST = TrainingConfig(epochs=3, learning_rate=2e-2, warmup_epochs=0.5)
+
+
+def network(name: str = "spikingjelly", *, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return NETWORKS[name]()
+
+
+def pruned(model: nn.Module, config: TrainingConfig, *, every: int = 4) -> mg.SCA:
+    optimizer = build_optimizer(model, config)
+    example = torch.randn(2, 1, 6, 6)
+    return mg.SCA(model, sparsity=0.5, example_input=example, optimizer=optimizer, every=every)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_it_learns(name: str, optimizer: str) -> None:
+    rate = 0.3 if optimizer == "sgd" else 4e-2
+    config = TrainingConfig(epochs=6, learning_rate=rate, optimizer=optimizer, warmup_epochs=0.5)
+    history = train(network(name), Stripes(), config=config, progress=False)
+    first, last = history.epochs[0], history.epochs[-1]
+    assert last.loss < first.loss
+    assert last.accuracy > 0.8
+    assert [record.epoch for record in history.epochs] == [0, 1, 2, 3, 4, 5]
+
+
+def test_logits_of_each_timestep_are_averaged() -> None:
+    models = []
+    for make in (spikingjelly_network, lambda: OverTime(OwnNeuron)):
+        torch.manual_seed(0)
+        models.append(make())
+    config = TrainingConfig(epochs=1)
+    histories = [train(model, Stripes(), config=config, progress=False) for model in models]
+    assert all(0 < history.epochs[0].loss < 10 for history in histories)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
+def test_the_pruner_steps_once_for_each_optimizer_step(accumulate: int) -> None:
+    config = TrainingConfig(epochs=2, accumulate=accumulate)
+    model = network()
+    pruner = pruned(model, config, every=2)
+    batches = Stripes(batches=6)
+    history = train(
+        model,
+        batches,
+        config=config,
+        optimizer=pruner.optimizer,
+        pruner=pruner,
+        progress=False,
+    )
+    steps = 2 * -(-len(batches) // accumulate)
+    assert pruner.steps == steps
+    assert [change.step for change in history.changes] == list(range(2, steps + 1, 2))
+    assert history.epochs[-1].kept == pruner.kept() == history.changes[-1].kept
+
+
+def test_the_penalty_is_part_of_the_loss() -> None:
+    model = network()
+    optimizer = build_optimizer(model, FAST)
+    pruner = mg.SCA(
+        model,
+        sparsity=0.5,
+        example_input=torch.randn(2, 1, 6, 6),
+        optimizer=optimizer,
+        every=1000,
+        penalty=10.0,
+    )
+    before = pruner.penalty().item()
+    history = train(
+        model, Stripes(), config=FAST, optimizer=optimizer, pruner=pruner, progress=False
+    )
+    assert history.epochs[0].penalty == pytest.approx(before, rel=0.5)
+    assert pruner.penalty().item() < before / 2
+
+
+class Breaks(Stripes):
+    """Fails in the middle of one epoch, once."""
+
+    def __init__(self, *, epoch: int, error: BaseException) -> None:
+        super().__init__(batches=4)
+        self.breaks_at, self.error = epoch, error
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for index, batch in enumerate(super().__iter__()):
+            if self.epoch == self.breaks_at and index == 2:
+                raise self.error
+            yield batch
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("broken_epoch", [1, 2])
+def test_a_resumed_run_equals_the_straight_one_to_the_bit(
+    tmp_path: Path, broken_epoch: int, seed: int
+) -> None:
+    config = TrainingConfig(epochs=3, learning_rate=4e-2)
+
+    def start() -> tuple[nn.Module, mg.SCA]:
+        model = network(seed=seed)
+        pruner = pruned(model, config)
+        torch.manual_seed(seed + 100)
+        return model, pruner
+
+    def go(model: nn.Module, pruner: mg.SCA, batches: Stripes, *, resume: bool) -> History:
+        return train(
+            model,
+            batches,
+            config=config,
+            optimizer=pruner.optimizer,
+            pruner=pruner,
+            validation=Stripes(batches=2, seed=9),
+            run_dir=tmp_path / batches.__class__.__name__,
+            resume=resume,
+            progress=False,
+        )
+
+    straight, straight_pruner = start()
+    whole = go(straight, straight_pruner, Stripes(batches=4), resume=False)
+    broken = Breaks(epoch=broken_epoch, error=RuntimeError("the power went off"))
+    with pytest.raises(RuntimeError, match="the power went off"):
+        go(*start(), broken, resume=False)
+    torch.manual_seed(12345)
+    resumed, resumed_pruner = start()
+    broken.breaks_at = -1
+    torch.manual_seed(6789)
+    rest = go(resumed, resumed_pruner, broken, resume=True)
+
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert str(straight_pruner.state_dict()) == str(resumed_pruner.state_dict())
+    assert rest.changes == whole.changes
+    assert [r.loss for r in rest.epochs] == [r.loss for r in whole.epochs]
+
+
+def test_watching_a_validation_set_changes_nothing() -> None:
+    results = []
+    for validation in (None, Stripes(batches=2, seed=5)):
+        model = network()
+        pruner = pruned(model, FAST)
+        torch.manual_seed(1)
+        history = train(
+            model,
+            Stripes(),
+            config=FAST,
+            optimizer=pruner.optimizer,
+            pruner=pruner,
+            validation=validation,
+            progress=False,
+        )
+        results.append((model.state_dict(), history))
+    (alone, _), (watched, history) = results
+    assert all(torch.equal(alone[name], watched[name]) for name in alone)
+    assert all(record.validation_accuracy is not None for record in history.epochs)
+
+
+def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
+    model = network()
+    pruner = pruned(model, FAST)
+    history = train(
+        model,
+        Stripes(),
+        config=FAST,
+        optimizer=pruner.optimizer,
+        pruner=pruner,
+        run_dir=tmp_path,
+        progress=False,
+        labels={"network": "mine", "seed": 3},
+    )
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all((line["network"], line["seed"]) == ("mine", 3) for line in lines)
+    assert [x["loss"] for x in lines if x["event"] == "epoch"] == [r.loss for r in history.epochs]
+    assert [x["kept"] for x in lines if x["event"] == "change"] == [c.kept for c in history.changes]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.ckpt", "metrics.jsonl"]
+    # No pickled code: the checkpoint opens where only tensors and plain values may.
+    checkpoint = torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == FAST.epochs - 1
+    assert History.from_dict(history.to_dict()) == history
+
+
+def test_no_hook_of_ours_stays_on_the_optimizer() -> None:
+    model = network()
+    pruner = pruned(model, FAST)
+    optimizer = pruner.optimizer
+    assert optimizer is not None
+    before = dict(optimizer._optimizer_step_post_hooks)
+    train(model, Stripes(), config=FAST, optimizer=optimizer, pruner=pruner, progress=False)
+    assert dict(optimizer._optimizer_step_post_hooks) == before
+
+
+class Spoils(nn.Module):
+    """A layer that spoils its output from the third call on."""
+
+    def __init__(self, spoil: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.spoil, self.calls = spoil, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.spoil(x) if self.calls > 2 else x
+
+
+def spoiled(spoil: Callable[[Tensor], Tensor]) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        OwnNeuron(),
+        Spoils(spoil),
+        nn.Flatten(),
+        nn.Linear(64, CLASSES),
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_a_number_names_step_layer_and_remedy(value: float) -> None:
+    with pytest.raises(TrainingError) as error:
+        train(spoiled(lambda x: x * value), Stripes(), config=FAST, progress=False)
+    message = str(error.value)
+    assert "optimizer step 2" in message
+    assert "'3'" in message  # the layer's name in the Sequential
+    assert "training.learning_rate" in message
+
+
+@pytest.mark.parametrize("name", ["spikingjelly", "snntorch", "own neuron"])
+def test_weights_that_are_not_numbers_are_named_even_where_neurons_hide_them(name: str) -> None:
+    model = network(name)
+    with torch.no_grad():
+        model.get_parameter("conv2.weight").fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"'conv2(\.weight)?'.*training\.learning_rate"):
+        train(model, Stripes(), config=FAST, progress=False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(error: Exception) -> None:
+    def fail(x: Tensor) -> Tensor:
+        raise error
+
+    with pytest.raises(TrainingError, match=r"Lower data\.batch_size"):
+        train(spoiled(fail), Stripes(), config=FAST, progress=False)
+
+
+def test_labels_that_do_not_fit_are_refused() -> None:
+    batches = Stripes()
+    batches.labels[0] = CLASSES + 4
+    batches.size = len(batches.labels)
+    with pytest.raises(TrainingError, match=rf"{CLASSES} outputs.*0 to {CLASSES + 4}"):
+        train(network(), batches, config=FAST, progress=False)
+
+
+def test_outputs_that_are_no_logits_are_refused() -> None:
+    with pytest.raises(TrainingError, match=r"logits \[N, classes\]"):
+        train(nn.Conv2d(1, 2, 3), Stripes(), config=FAST, progress=False)
+
+
+def test_an_interrupt_is_an_interrupt() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), Breaks(epoch=1, error=KeyboardInterrupt()), config=FAST, progress=False)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_nothing_to_resume_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="Nothing to resume"):
+        train(network(), Stripes(), config=FAST, run_dir=tmp_path, resume=True, progress=False)
+
+
+def test_progress_says_what_a_person_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    train(network(), Stripes(), config=FAST, validation=Stripes(), title="my run")
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "my run" in shown.err
+    assert "epoch   3/3" in shown.err
+    assert "validation" in shown.err
