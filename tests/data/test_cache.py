@@ -1,11 +1,12 @@
 """The cache of decoded images: right, whole, and never in the way."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import WriteParquet, encode, pixels
 
+from conftest import WriteParquet, encode, pixels
 from microglia.data import Images, load_images
 from microglia.data import load as load_module
 
@@ -52,6 +53,20 @@ def test_what_was_asked_for_tells_entries_apart(write_parquet: WriteParquet, cac
 def test_a_changed_source_is_read_again(write_parquet: WriteParquet) -> None:
     before = load_images(source(write_parquet, seed=0), split="train")
     after = load_images(source(write_parquet, seed=1), split="train")
+    assert not torch.equal(before.images, after.images)
+
+
+def test_a_change_that_keeps_the_size_is_seen(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "0.bmp"
+        path.write_bytes(encode(pixels(1)[0], kind="BMP"))
+    before = load_images(tmp_path, split="train")
+    length, changed = path.stat().st_size, path.stat().st_mtime + 1
+    path.write_bytes(encode(pixels(1, seed=1)[0], kind="BMP"))
+    assert path.stat().st_size == length
+    os.utime(path, (changed, changed))
+    after = load_images(tmp_path, split="train")
     assert not torch.equal(before.images, after.images)
 
 

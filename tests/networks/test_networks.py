@@ -1,6 +1,8 @@
 """Laws that every one of our networks keeps."""
 
 import json
+import subprocess
+import sys
 from copy import deepcopy
 
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from microglia.errors import ConfigError
 from microglia.networks import Network, Neuron, build, network_names
 from microglia.networks.layers import scaled
+from microglia.networks.preresnet import PreActivationBlock
 
 # Name, settings, input side: small, and between them every neuron, pooling and shortcut.
 SMALL = [
@@ -17,6 +20,7 @@ SMALL = [
     ("conv5", {"channels": 2, "width": 1 / 8, "neuron": "plif", "size": 34}, 34),
     ("digits", {"channels": 1, "width": 0.25}, 8),
     ("digits", {"channels": 1, "width": 0.25, "neuron": "if", "T": 8}, 8),
+    ("digits", {"channels": 1, "width": 0.25, "T": 1}, 8),
     ("vgg16", {"channels": 3, "width": 1 / 16}, 32),
     ("vgg16", {"channels": 1, "width": 1 / 32, "size": 64, "T": 2}, 64),
     ("preresnet18", {"channels": 3, "width": 1 / 8}, 16),
@@ -164,6 +168,19 @@ def test_rebuilds_from_its_own_record(name: str, settings: dict[str, object], si
     assert torch.equal(logits(network, x), logits(again, x))
 
 
+@pytest.mark.parametrize(("outputs", "stride"), [(8, 1), (16, 1), (8, 2), (16, 2)])
+def test_the_preactivation_block_adds_its_branch_to_the_stream(outputs: int, stride: int) -> None:
+    torch.manual_seed(0)
+    block = PreActivationBlock(8, outputs, stride=stride, neuron=Neuron("if")).double()
+    x = torch.randn(4, 2, 8, 6, 6, dtype=torch.float64)
+    spikes = Neuron("if")()(block.bn1(x))
+    hidden = Neuron("if")()(block.bn2(block.conv1(spikes)))
+    assert hidden.any()
+    passed_on = x if block.shortcut is None else block.shortcut(spikes)
+    assert (block.shortcut is None) == (outputs == 8 and stride == 1)
+    assert torch.allclose(block(x, 4), block.conv2(hidden) + passed_on)
+
+
 @pytest.mark.parametrize("width", [1 / 16, 0.1, 0.25, 0.3, 0.5, 0.77, 1.5])
 @pytest.mark.parametrize("name", ["conv5", "vgg16", "preresnet18", "preresnet20", "digits"])
 def test_width_gives_multiples_of_eight(name: str, width: float) -> None:
@@ -243,6 +260,22 @@ def test_refuses_settings_out_of_range(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         build(name, **{"classes": 10, "channels": 3, **settings})
+
+
+def test_says_how_to_get_spikingjelly() -> None:
+    code = """
+import sys
+sys.modules["spikingjelly"] = None
+try:
+    import microglia.networks
+except ValueError as fault:
+    print(type(fault).__name__, fault)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert said.startswith("ConfigError")
+    assert "pip install 'microglia[spikingjelly]'" in said
 
 
 def test_refuses_an_input_of_the_wrong_rank() -> None:

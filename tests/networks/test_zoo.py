@@ -6,7 +6,7 @@ import pytest
 import torch
 from spikingjelly.activation_based import functional, neuron
 from spikingjelly.activation_based.model import ms_resnet, sew_resnet
-from torch import nn
+from torch import Tensor, nn
 
 from microglia.errors import ConfigError
 from microglia.networks import build
@@ -46,6 +46,20 @@ def test_takes_images_and_sequences_and_rebuilds(name: str, settings: dict[str, 
         moving = network(torch.stack([x, x]))
     assert still.shape == (2, 5)
     assert torch.equal(still, moving)
+
+
+@pytest.mark.parametrize("name", ["sew_resnet18", "ms_resnet18"])
+def test_logits_are_the_mean_over_time(name: str) -> None:
+    torch.manual_seed(0)
+    network = build(name, classes=5, channels=3)
+    head = network.get_submodule("network.fc" if name.startswith("sew") else "network.head")
+    seen: list[Tensor] = []
+    head.register_forward_hook(lambda _module, _inputs, y: seen.append(y))
+    with torch.no_grad():
+        y = network(torch.randn(3, 2, 3, 16, 16))
+    assert seen[0].shape == (3, 2, 5)
+    assert not torch.allclose(seen[0][0], seen[0][1])
+    assert torch.allclose(y, seen[0].mean(0))
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

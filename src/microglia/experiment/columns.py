@@ -24,8 +24,8 @@ COLUMNS = (
     Column("dead_neurons", "dead neurons", note="Neurons that never fired on the test images."),
     Column("energy_nj_once", "energy", "nJ", 1, 1, f"Synaptic operations alone. {_ONCE}"),
     Column("energy_nj_times_T", "energy, ×T", "nJ", 1, 1, _TIMES_T),
-    Column("latency_ms", "latency", "ms", 1, 2, "Median of one batch; see how it was measured."),
-    Column("peak_memory_bytes", "peak memory", "MB", 1e-6, 2, "Of that batch, without weights."),
+    Column("latency_ms", "latency", "ms", 1, 2, "Median, of one batch, norms folded."),
+    Column("peak_memory_bytes", "peak memory", "MB", 1e-6, 2, "Of that batch, beside the weights."),
 )
 
 

@@ -12,10 +12,12 @@ from typing import Any
 from microglia.errors import ConfigError, nearest
 from microglia.experiment.toml import dump, from_table, read_table
 from microglia.methods import Pruner, method_named
+from microglia.methods.parts.budget import Budget
 from microglia.training import TrainingConfig
 
 DENSE = "dense"
 CONTROLS = ("random", "uniform-slim")
+RESIDUALS = ("tied", "inner")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +105,16 @@ class PruningConfig:
             )
         if self.sparsity is not None:
             _check("pruning.sparsity", self.sparsity, 0 <= self.sparsity < 1, "in [0, 1)")
+        if self.target:
+            _check_target(self.target)
         _check("pruning.every_epochs", self.every_epochs, self.every_epochs > 0, "above 0")
         _check("pruning.finetune_epochs", self.finetune_epochs, self.finetune_epochs >= 1, "from 1")
         _check("pruning.finetune_rate", self.finetune_rate, self.finetune_rate > 0, "above 0")
+        if self.residual not in RESIDUALS:
+            raise ConfigError(
+                f"pruning.residual: '{self.residual}' is unknown."
+                f"{nearest(self.residual, list(RESIDUALS))}"
+            )
         known = [DENSE, *CONTROLS]
         for control in self.controls:
             if control not in known:
@@ -197,6 +206,13 @@ def _options(cls: type[Pruner]) -> list[str]:
     # Controls treat all layers alike, and so set the scope themselves.
     closed = ["scope"] if cls.needs == "initialisation" else []
     return [name for name in dict.fromkeys(own + shared) if name not in (*_SET_ELSEWHERE, *closed)]
+
+
+def _check_target(target: Mapping[str, float]) -> None:
+    try:
+        Budget(target=target)
+    except ConfigError as error:
+        raise ConfigError(f"pruning.{error}") from None
 
 
 def _check(name: str, value: float, valid: bool, wanted: str) -> None:

@@ -15,10 +15,17 @@ from microglia.experiment.config import DENSE, RunConfig
 from microglia.experiment.provenance import provenance
 from microglia.experiment.run_dir import CONFIG, TABLE, run_directory
 from microglia.experiment.summary import report_of
-from microglia.experiment.trial import Trial, train_control, train_dense, train_pruned
+from microglia.experiment.trial import (
+    Trial,
+    check_pruning,
+    train_control,
+    train_dense,
+    train_pruned,
+)
 from microglia.methods import method_named
 from microglia.metrics import Figures, compare_latency, measure, measure_peak_memory, measure_size
 from microglia.report import Table, write_report
+from microglia.runtime import accelerate
 
 REPORT, FIGURES = "report.html", "figures.json"
 
@@ -50,6 +57,7 @@ def prune(config: RunConfig, *, progress: bool = True) -> Run:
     directory = Path(config.output.directory)
     with run_directory(directory, overwrite=config.output.overwrite) as work:
         bench = Bench.open(config, work, progress=progress)
+        check_pruning(bench)
         trials = [_trials(bench, seed) for seed in config.seeds]
         figures = [_measure(bench, of_seed) for of_seed in trials]
         table = _table(config, figures)
@@ -88,7 +96,8 @@ def _measure(bench: Bench, trials: Mapping[str, Trial]) -> dict[str, dict[str, f
     output = bench.config.output
     models = {name: trial.model.to(bench.device) for name, trial in trials.items()}
     images = bench.example(output.latency_batch).to(bench.device)
-    clocks = compare_latency(models, images, repeats=output.latency_repeats)
+    fast = {name: accelerate(model, example_input=images) for name, model in models.items()}
+    clocks = compare_latency(fast, images, repeats=output.latency_repeats)
     prunable = trials[bench.config.pruning.method].kept
     rows = {}
     for name, trial in trials.items():
@@ -99,7 +108,7 @@ def _measure(bench: Bench, trials: Mapping[str, Trial]) -> dict[str, dict[str, f
             **figures.summary(),
             "channels": float(sum(int(mask.sum()) for mask in kept.values())),
             "latency_ms": clocks[name].median_ms,
-            "peak_memory_bytes": float(measure_peak_memory(models[name], images)),
+            "peak_memory_bytes": float(measure_peak_memory(fast[name], images)),
         }
     return rows
 

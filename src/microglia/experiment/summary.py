@@ -82,13 +82,14 @@ def _notes(bench: Bench) -> list[str]:
         "The test images were measured once, after everything had been trained. The validation "
         "images were watched, and nothing was chosen by them.",
         "random: channels closed at initialisation, an equal fraction in each layer. uniform-slim: "
-        "the same network narrowed evenly and trained from scratch. Both at the parameters that "
-        "the method reached, same epochs, same seeds.",
+        "the same network narrowed evenly. Both at the parameters that the method reached, trained "
+        "from scratch at that size: same epochs, same seeds.",
         "SynOps: over all timesteps and non-zero inputs of a synapse layer, that input's non-zero "
         "weights that land inside the map. AC: binary inputs (accumulates); MAC: graded inputs.",
         f"Energy: {HOROWITZ_45NM.name}, {HOROWITZ_45NM.accumulate_pj} pJ an accumulate, "
         f"{HOROWITZ_45NM.multiply_accumulate_pj} pJ a multiply-accumulate; synaptic operations "
         "alone, no memory access.",
-        f"Latency: median of {output.latency_repeats} forward passes of {output.latency_batch} "
-        "images, the networks interleaved.",
+        f"Latency and peak memory: of {output.latency_batch} images at once, on the package's "
+        f"fastest path (norms folded), all networks alike; the median of {output.latency_repeats} "
+        "passes, the networks interleaved.",
     ]

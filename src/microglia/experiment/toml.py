@@ -166,7 +166,8 @@ def _read(text: str, hint: Any, *, where: str) -> Any:
         items = [part.strip() for part in text.split(",") if part.strip()]
         return [_read(item, get_args(options[0])[0], where=where) for item in items]
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        # A line break would let the text set other keys.
+        return tomllib.loads(f"value = {' '.join(text.splitlines())}")["value"]
     except tomllib.TOMLDecodeError:
         if Any in options:
             return text

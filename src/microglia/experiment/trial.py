@@ -23,7 +23,10 @@ COMPACT = "compact"
 
 @dataclass(frozen=True)
 class Trial:
-    """A trained network as it will be measured: a compacted one comes from its file."""
+    """A trained network as it will be measured: a compacted one comes from its file.
+
+    The certificate is that of a compaction after training; one before it has nothing to prove.
+    """
 
     name: str
     seed: int
@@ -32,8 +35,22 @@ class Trial:
     kept: Mapping[str, Tensor] = field(default_factory=dict)
     """Group -> which of its channels stayed, boolean `[size]`; empty where nothing was pruned."""
     scores: Mapping[str, Tensor] = field(default_factory=dict)
-    """Group -> the method's last scores, `[size]`; empty for controls."""
+    """Group -> the last scores, `[size]`; empty for a method without any."""
     certificate: Certificate | None = None
+
+
+def check_pruning(bench: Bench) -> None:
+    """Find out that the method can't do what is asked before hours are spent on training.
+
+    Raises:
+        ConfigError: a setting is out of range or impossible for this network.
+        StructureError: the network can't be analysed.
+    """
+    pruning, seed = bench.config.pruning, bench.config.seeds[0]
+    model = bench.network(seed)
+    optimizer = build_optimizer(model, bench.config.training)
+    budget = _budget(pruning)
+    _pruner(bench, model, optimizer, name=pruning.method, seed=seed, budget=budget).detach()
 
 
 def train_dense(bench: Bench, seed: int) -> Trial:
@@ -50,8 +67,10 @@ def train_pruned(bench: Bench, seed: int, *, trained: nn.Module | None = None) -
     """
     pruning, training = bench.config.pruning, bench.config.training
     cls = method_named(pruning.method)
-    budget: dict[str, Any] = {"sparsity": pruning.sparsity, "target": pruning.target or None}
-    if cls.needs != "trained":
+    budget = _budget(pruning)
+    if cls.needs == "initialisation":
+        return _narrowed(bench, seed, name=pruning.method, budget=budget)
+    if cls.needs == "training":
         model = bench.network(seed)
         return _pruned(bench, model, seed, name=pruning.method, budget=budget, config=training)
     assert trained is not None, f"'{pruning.method}' prunes a trained network"
@@ -67,9 +86,25 @@ def train_pruned(bench: Bench, seed: int, *, trained: nn.Module | None = None) -
 
 def train_control(bench: Bench, seed: int, *, name: str, parameters: float) -> Trial:
     """A control that keeps this fraction of the dense network's parameters."""
-    budget = {"target": {"parameters": parameters}}
-    model, training = bench.network(seed), bench.config.training
-    return _pruned(bench, model, seed, name=name, budget=budget, config=training)
+    return _narrowed(bench, seed, name=name, budget={"target": {"parameters": parameters}})
+
+
+def _narrowed(bench: Bench, seed: int, *, name: str, budget: Mapping[str, Any]) -> Trial:
+    """Pruned before training, compacted, and then trained at the size that is left.
+
+    Closed channels reach no reader, so this is the same as training behind closed gates, for less.
+    """
+    config = bench.config.training
+    model = bench.network(seed)
+    pruner = _pruner(bench, model, None, name=name, seed=seed, budget=budget)
+    small, kept = pruner.compact(), pruner.gates.keep()
+    history = _train(bench, small.model, seed, name=name, config=config)
+    file = mg.save(small, bench.folder(name, seed) / COMPACT)
+    return Trial(name, seed, mg.load(file), history, kept)
+
+
+def _budget(pruning: PruningConfig) -> dict[str, Any]:
+    return {"sparsity": pruning.sparsity, "target": pruning.target or None}
 
 
 def _pruned(
@@ -98,7 +133,7 @@ def _pruned(
         model=mg.load(file),
         history=history,
         kept=kept,
-        scores={} if pruner.needs == "initialisation" else scores,
+        scores=scores,
         certificate=small.certificate,
     )
 
@@ -131,7 +166,7 @@ def _train(
 def _pruner(
     bench: Bench,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
     *,
     name: str,
     seed: int,

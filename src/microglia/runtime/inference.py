@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from microglia.errors import ConfigError
-from microglia.frameworks import fresh_copy, reset, spiking_neurons
+from microglia.frameworks import fresh_copy, reset
 from microglia.runtime.fold import fold, foldable, give_biases
+from microglia.runtime.pool import accelerate_pool
 from microglia.runtime.trace import Trace
 
 
@@ -24,6 +25,7 @@ def accelerate(model: nn.Module, *, example_input: Any = None) -> nn.Module:
     - SpikingJelly's IF, LIF and PLIF neurons are scanned over time in fewer passes over memory,
       with bit-equal spikes, and write these over their input current where the example shows that
       nobody reads it later (so a hook that keeps the current must clone it);
+    - max pooling takes maxima of whole slices;
     - convolutions on the CPU compute with the channels last in memory, if the network allows it.
 
     What isn't certain is left as it was. In float64 spikes are identical and outputs differ by
@@ -32,15 +34,15 @@ def accelerate(model: nn.Module, *, example_input: Any = None) -> nn.Module:
     Args:
         model: a network of any framework. A pruned one is best compacted first: gates stay.
         example_input: an input, or a tuple of them, that takes the way through the network that
-            later inputs take; its batch may be smaller. Without it only the neurons are made
-            faster, for where norms belong and who reads what can't be known.
+            later inputs take; its batch may be smaller. Without it only neurons and pooling are
+            made faster, for where norms belong and who reads what can't be known.
 
     Raises:
         ConfigError: the network fails on the example.
     """
     fast = fresh_copy(_plain(model)).eval().requires_grad_(False)
     if example_input is None:
-        _accelerate_neurons(fast, overwriting=set())
+        _accelerate_layers(fast, overwriting=set())
         return fast
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
     probe = fresh_copy(fast)
@@ -49,7 +51,7 @@ def accelerate(model: nn.Module, *, example_input: Any = None) -> nn.Module:
     trace = _run(probe, inputs)
     for norm, layer in foldable(probe, trace).items():
         fold(fast.get_submodule(layer), fast.get_submodule(norm))
-    _accelerate_neurons(fast, overwriting=_sole_readers(trace))
+    _accelerate_layers(fast, overwriting=_sole_readers(trace))
     if _allows_channels_last(fast, inputs):
         fast.to(memory_format=torch.channels_last)
     return fast
@@ -80,12 +82,16 @@ def _gpus(model: nn.Module) -> list[torch.device]:
     return list({p.device for p in model.parameters() if p.device.type == "cuda"})
 
 
-def _accelerate_neurons(model: nn.Module, *, overwriting: set[str]) -> None:
+def _accelerate_layers(model: nn.Module, *, overwriting: set[str]) -> None:
+    """`overwriting`: modules that may write their output over their input."""
+    for module in model.modules():
+        if isinstance(module, nn.MaxPool2d):
+            accelerate_pool(module)
     if "spikingjelly.activation_based" not in sys.modules:
         return  # then none of its neurons can exist
     from microglia.runtime.spikingjelly import accelerate_neuron
 
-    for name, module in spiking_neurons(model).items():
+    for name, module in model.named_modules():
         accelerate_neuron(module, overwrites_current=name in overwriting)
 
 

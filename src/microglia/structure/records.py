@@ -36,7 +36,8 @@ class Synapses:
     kernel: int
     """Weights of one kernel, k_h * k_w."""
     places: int
-    """How often the kernel is used in one forward pass: T * N * H_out * W_out."""
+    """How often the kernel is used in one forward pass: T * N * H_out * W_out (the input's extent
+    for a transposed convolution)."""
     sources: frozenset[str]
 
 

@@ -123,8 +123,12 @@ def _move(trace: Trace, func: Any, args: Any, kwargs: Any, results: list[Tensor]
         except RuntimeError:
             trace.refuse(str(func), [x], f"'{func}' could not be followed")
             moved = [torch.full([1] * y.dim(), PIN) for y in results]
-        if func._schema.name.removeprefix("aten::") in PARTS:
+        op = func._schema.name.removeprefix("aten::")
+        if op in PARTS:
             _parts(trace, shadow, moved, func)
+        if op == "roll" and not torch.equal(moved[0], shadow):
+            # Which channels come round depends on how many there are.
+            trace.labels.pin(shadow, f"'roll' shifts channels in {trace.where}")
         for i, part in enumerate(moved):
             dims = varying(part)
             if len(dims) > before:
@@ -294,7 +298,7 @@ def _convolution(
             in_atoms=in_atoms,
             groups=groups,
             kernel=prod(weight.shape[2:]),
-            places=out.numel() // out.shape[1],
+            places=x.numel() // x.shape[1] if transposed else out.numel() // out.shape[1],
             sources=x_mark.sources,
         )
     )

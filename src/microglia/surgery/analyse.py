@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
 
 from microglia.errors import StructureError
-from microglia.structure import Group, Structure, as_arguments, trace_structure
-from microglia.surgery.cut import cut
+from microglia.structure import Structure, trace_structure
+from microglia.surgery.rehearsal import rehearse
 
 
 def analyse(model: nn.Module, example_input: Any) -> Structure:
     """What the network is made of; `print` it.
 
-    The network is traced, then one channel of every group is removed from a copy, which must
-    still run. A group that it breaks on (a literal size in a `view`, say) is closed to pruning
-    and listed with the error.
+    The network is traced, then half of every group is removed from a copy, which must compute
+    what the network computes with these channels silent. A group for which it doesn't (a literal
+    size in a `view`, a constant added after a neuron) is closed to pruning and listed with the
+    reason.
 
     Args:
         model: the network, left exactly as it was. Its first `bn -> neuron` decides a layer.
@@ -32,36 +30,18 @@ def analyse(model: nn.Module, example_input: Any) -> Structure:
     """
     structure = trace_structure(model, example_input)
     groups = [g for g in structure.groups if g.size > 1]
-    if not groups or _breaks(model, structure, groups, example_input) is None:
+    if not groups or rehearse(model, structure, groups, example_input) is None:
         return structure
     reasons: dict[str, str] = {}
     for group in groups:
-        error = _breaks(model, structure, [group], example_input)
-        if error is not None:
-            reasons[group.name] = f"the network fails when it is narrower: {error}"
+        wrong = rehearse(model, structure, [group], example_input)
+        if wrong is not None:
+            reasons[group.name] = wrong
     left = structure.frozen(reasons)
-    if left.groups and (error := _breaks(model, left, left.groups, example_input)) is not None:
+    groups = [g for g in left.groups if g.size > 1]
+    if groups and (wrong := rehearse(model, left, groups, example_input)) is not None:
         raise StructureError(
-            f"{structure.network} runs with any one group cut but not with all of them: {error}. "
-            "Take literal sizes out of its forward, or name layers in protect=."
+            f"{structure.network} can do with any one group narrower but not with all of them: "
+            f"{wrong}. Take literal sizes out of its forward, or name layers in protect=."
         )
     return left
-
-
-def _breaks(
-    model: nn.Module, structure: Structure, groups: Iterable[Group], example_input: Any
-) -> str | None:
-    """The error that the network raises with one channel less in each of these groups."""
-    keep = {g.name: torch.arange(g.size) > 0 for g in groups if g.size > 1}
-    small, _ = cut(model, structure, keep)
-    small = small.cpu().eval()
-    arguments = tree_map(
-        lambda x: x.detach().cpu() if isinstance(x, Tensor) else x, as_arguments(example_input)
-    )
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        try:
-            for _ in range(2):
-                small(*arguments)
-        except Exception as error:
-            return str(error).splitlines()[0]
-    return None

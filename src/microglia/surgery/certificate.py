@@ -70,9 +70,9 @@ def certify(
     double = [_run(model, arguments, torch.float64) for model in (masked, small)]
     neurons, spikes, silent = 0, 0, []
     for name, (_, ours) in double[0].layers.items():
-        kept = _kept(structure, keep, name, ours.shape)
+        kept = kept_positions(structure, keep, name, ours.shape)
         theirs = double[1].layers[name][1]
-        expected = _select(ours, kept)
+        expected = selected(ours, kept)
         if expected.shape != theirs.shape or not bool((expected == theirs).all()):
             raise CertificateError(
                 f"{name}: the compacted layer does not fire as the masked one does in float64 "
@@ -176,7 +176,7 @@ def _cast_tensor(x: Any, dtype: torch.dtype) -> Any:
     return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
 
 
-def _kept(structure: Structure, keep: Keep, neuron: str, shape: torch.Size) -> Mapping[int, Tensor]:
+def kept_positions(structure: Structure, keep: Keep, neuron: str, shape: torch.Size) -> Mapping[int, Tensor]:
     """Dimension -> positions of a neuron layer's spikes that stay."""
     stays: dict[int, Tensor] = {}
     for group in structure.groups:
@@ -188,7 +188,7 @@ def _kept(structure: Structure, keep: Keep, neuron: str, shape: torch.Size) -> M
     return {dim: mask.nonzero().flatten() for dim, mask in stays.items()}
 
 
-def _select(x: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+def selected(x: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     for dim, positions in kept.items():
         x = x.index_select(dim, positions.to(x.device))
     return x
@@ -213,8 +213,8 @@ def _flips(
     theirs = _run(small, arguments, dtype)
     flips, margin, first = 0, 0.0, True
     for name, (h, spikes) in ours.layers.items():
-        kept = _kept(structure, keep, name, spikes.shape)
-        differ = _select(spikes, kept) != theirs.layers[name][1]
+        kept = kept_positions(structure, keep, name, spikes.shape)
+        differ = selected(spikes, kept) != theirs.layers[name][1]
         count = int(differ.sum())
         flips += count
         if count and first:
@@ -239,7 +239,7 @@ def _margin(
     assert kind is not None
     threshold = kind.threshold(module)
     theta = threshold.detach() if isinstance(threshold, Tensor) else torch.tensor(float(threshold))
-    away = (_select(h, kept) - _select(theta.expand(h.shape[1:]).expand(h.shape), kept)).abs()
+    away = (selected(h, kept) - selected(theta.expand(h.shape[1:]).expand(h.shape), kept)).abs()
     away = away / theta.abs().max()
     steps = differ.flatten(0, 1) if kind.multi_step(module) else differ
     distances = away.flatten(0, 1) if kind.multi_step(module) else away

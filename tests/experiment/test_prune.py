@@ -1,0 +1,261 @@
+"""One whole experiment on digits, and what it must leave behind, or not."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import microglia as mg
+from microglia.data import Batches
+from microglia.errors import ConfigError, DataError, MicrogliaError, TrainingError
+from microglia.experiment import Run, RunConfig, prune
+from microglia.experiment import run as run_module
+from microglia.experiment.bench import load_data
+from microglia.experiment.provenance import provenance
+from microglia.experiment.trial import COMPACT
+from microglia.metrics import Figures, measure
+from microglia.networks import build
+
+SMALL: dict[str, Any] = {
+    "network": {"name": "digits", "width": 0.5, "T": 2},
+    "data": {"source": "digits", "train_rows": [0, 160], "batch_size": 40},
+    "training": {"epochs": 2, "learning_rate": 1e-2, "warmup_epochs": 0.5, "device": "cpu"},
+    "pruning": {"sparsity": 0.5},
+    "output": {"latency_repeats": 2, "latency_batch": 4},
+}
+
+
+def config(directory: Path, **sections: Mapping[str, Any]) -> RunConfig:
+    table = {name: {**SMALL.get(name, {}), **sections.get(name, {})} for name in SMALL}
+    table["output"]["directory"] = str(directory)
+    table["seeds"] = sections.get("seeds", [0])
+    return RunConfig.from_table(table)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("experiment")
+    results = {"results": str(folder / "results" / "digits.jsonl")}
+    return prune(config(folder / "run", seeds=[0, 1], output=results), progress=False)
+
+
+def names(run: Run) -> dict[str, Path]:
+    """Every network of the run by name and seed, and its folder."""
+    below = {p.name: p for p in (run.directory / "networks").iterdir()}
+    return {"sca-seed0": run.directory, **below}
+
+
+def test_the_directory_is_whole_and_alone(run: Run) -> None:
+    found = {str(p.relative_to(run.directory)) for p in run.directory.rglob("*") if p.is_file()}
+    training = {"metrics.jsonl", "checkpoint.ckpt", "figures.json"}
+    compact = {f"{COMPACT}/weights.safetensors", f"{COMPACT}/structure.json"}
+    expected = {"config.toml", "table.json", "report.html"} | training | compact
+    for name in ("dense", "sca", "random", "uniform-slim"):
+        for seed in (0, 1):
+            if (name, seed) != ("sca", 0):
+                files = training | (compact if name != "dense" else set())
+                expected |= {f"networks/{name}-seed{seed}/{file}" for file in files}
+    assert found == expected
+    assert {p.name for p in run.directory.parent.iterdir()} == {"run", "results"}
+
+
+def test_figures_are_of_the_networks_in_the_files(run: Run) -> None:
+    splits = load_data(run.config.data)
+    batches = Batches(splits.test, batch_size=100, shuffle=False)
+    for name, folder in names(run).items():
+        network, seed = name.split("-seed")
+        figures = Figures.from_json((folder / "figures.json").read_text())
+        row = run.table.rows[network][int(seed)]
+        assert row["accuracy"] == figures.accuracy
+        assert row["parameters"] == figures.size.parameters
+        if network != "dense":
+            again = measure(mg.load(folder / COMPACT), batches, latency_repeats=0)
+            assert again.size == figures.size
+            assert again.accuracy == figures.accuracy
+            assert again.operations.once == figures.operations.once
+            assert again.operations.synapses == figures.operations.synapses
+
+
+def test_the_channels_are_gone_and_counted(run: Run) -> None:
+    table = run.table
+    assert table.mean("dense", "channels") == 80
+    assert table.mean("sca", "channels") == 40
+    saved = json.loads((run.directory / COMPACT / "structure.json").read_text())["groups"]
+    assert sum(len(group["kept"]) for group in saved.values()) == 40
+    for figure in ("parameters", "synapses", "macs_once", "peak_memory_bytes"):
+        ratio = table.ratio("sca", figure)
+        assert ratio is not None
+        assert ratio < 0.9, figure
+
+
+def test_controls_have_the_parameters_that_the_method_reached(run: Run) -> None:
+    """From below, to within one channel: a channel of this small network is up to 4 %."""
+    for seed in (0, 1):
+        reached = run.table.rows["sca"][seed]["parameters"]
+        for control in ("random", "uniform-slim"):
+            kept = run.table.rows[control][seed]["parameters"]
+            assert 0.94 * reached <= kept <= reached
+
+
+def test_controls_are_what_they_say(run: Run) -> None:
+    groups = {
+        name: json.loads((folder / COMPACT / "structure.json").read_text())["groups"]
+        for name, folder in names(run).items()
+        if "dense" not in name
+    }
+    for seed in (0, 1):
+        random, slim = groups[f"random-seed{seed}"], groups[f"uniform-slim-seed{seed}"]
+        for name, group in slim.items():
+            assert group["kept"] == list(range(len(group["kept"])))
+            assert abs(len(random[name]["kept"]) - len(group["kept"])) <= 1
+        fractions = [len(g["kept"]) / g["original"] for g in slim.values()]
+        assert max(fractions) - min(fractions) < 0.1
+    assert groups["random-seed0"] != groups["random-seed1"]
+
+
+def test_every_row_was_measured_on_every_seed(run: Run) -> None:
+    assert list(run.table.rows) == ["dense", "sca", "random", "uniform-slim"]
+    for column in run.table.columns:
+        for network in run.table.rows:
+            assert len(run.table.values(network, column.key)) == 2, (network, column.key)
+
+
+def test_the_record_says_how_to_repeat_it(run: Run) -> None:
+    saved = json.loads((run.directory / "table.json").read_text())
+    assert RunConfig.from_file(run.directory / "config.toml") == run.config
+    assert saved["table"] == json.loads(json.dumps(run.table.to_dict()))
+    assert saved["versions"]["torch"] == torch.__version__
+    assert saved["machine"]["cores"] >= 1
+    assert saved["machine"]["cpu"]
+    assert run.config.output.results is not None
+    lines = Path(run.config.output.results).read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [saved]
+
+
+def test_the_report_shows_the_run(run: Run) -> None:
+    page = (run.directory / "report.html").read_text()
+    charts = json.loads(page.split('id="charts">')[1].split("</script>")[0])
+    kept = {trace["name"]: trace for trace in charts["kept"]["data"]}
+    saved = json.loads((run.directory / COMPACT / "structure.json").read_text())["groups"]
+    assert set(kept) == set(saved)
+    for name, group in saved.items():
+        assert kept[name]["y"][0] == group["original"]
+        assert kept[name]["y"][-1] == len(group["kept"])
+        assert kept[name]["x"][0] == 0
+        assert kept[name]["x"][-1] == run.config.training.epochs
+    assert sum(len(trace["y"]) for trace in charts["scores"]["data"]) == 80
+    assert "same in float64" in page
+
+
+def test_the_same_config_gives_the_same_networks(run: Run, tmp_path: Path) -> None:
+    again = prune(config(tmp_path / "again", seeds=[1]), progress=False)
+    for network in run.table.rows:
+        for figure in ("accuracy", "parameters", "synapses", "accumulates_once", "firing_rate"):
+            assert again.table.rows[network][0][figure] == run.table.rows[network][1][figure]
+
+
+@pytest.mark.parametrize("method", ["magnitude", "activity"])
+def test_methods_for_trained_networks_start_from_the_dense_one(method: str, tmp_path: Path) -> None:
+    pruning = {"method": method, "controls": ["dense"], "finetune_epochs": 1}
+    run = prune(config(tmp_path / "run", pruning=pruning), progress=False)
+    assert list(run.table.rows) == ["dense", method]
+    assert run.table.mean(method, "channels") == 40
+    lines = (run.directory / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["epoch"]
+
+
+@pytest.mark.parametrize("method", ["random", "uniform-slim"])
+def test_a_control_can_be_the_method(method: str, tmp_path: Path) -> None:
+    run = prune(
+        config(tmp_path / "run", pruning={"method": method, "controls": []}), progress=False
+    )
+    assert list(run.table.rows) == [method]
+    assert run.table.ratio(method, "parameters") is None
+    assert (run.directory / COMPACT / "structure.json").is_file()
+
+
+def test_a_target_on_parameters_is_met(tmp_path: Path) -> None:
+    table = {name: dict(part) for name, part in SMALL.items()}
+    table["pruning"] = {"target": {"parameters": 0.3}, "controls": ["dense"]}
+    table["output"]["directory"] = str(tmp_path / "run")
+    ratio = prune(RunConfig.from_table(table), progress=False).table.ratio("sca", "parameters")
+    assert ratio is not None
+    assert 0.27 <= ratio <= 0.3
+
+
+def refused(folder: Path, wanted: type[MicrogliaError], match: str, **sections: Any) -> None:
+    """The experiment fails with this error, and leaves neither a directory nor a result."""
+    output = {"results": str(folder / "results.jsonl"), **sections.pop("output", {})}
+    with pytest.raises(wanted, match=match):
+        prune(config(folder / "run", output=output, **sections), progress=False)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "match", "sections"),
+    [
+        (ConfigError, "Did you mean 'digits'", {"network": {"name": "digts"}}),
+        (DataError, "no such file", {"data": {"source": "nowhere/at/all"}}),
+        (TrainingError, "cuda:99", {"training": {"device": "cuda:99"}}),
+        (TrainingError, "not a number", {"training": {"learning_rate": 1e30}}),
+        (ConfigError, "protect", {"pruning": {"protect": ["blocks.7"]}}),
+        (ConfigError, "floor", {"pruning": {"sparsity": 0.9, "floor": 8}}),
+        (ConfigError, "regrow", {"pruning": {"options": {"regrow": 0.9}}}),
+        (ConfigError, "8x8", {"data": {"size": 16}}),
+    ],
+)
+def test_what_fails_leaves_nothing(
+    tmp_path: Path, wanted: type[MicrogliaError], match: str, sections: dict[str, Any]
+) -> None:
+    refused(tmp_path, wanted, match, **sections)
+
+
+def test_settings_that_cannot_work_are_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "train_dense", lambda *_: pytest.fail("it was trained"))
+    refused(tmp_path, ConfigError, "protect", pruning={"protect": ["blocks.7"]})
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_module, "write_report", full)
+    refused(tmp_path, DataError, "the disk is full", pruning={"controls": []})
+
+
+def test_an_earlier_run_is_kept_unless_asked(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.directory, tmp_path / "run")
+    before = (tmp_path / "run" / "table.json").read_text()
+    with pytest.raises(ConfigError, match="is there already"):
+        prune(config(tmp_path / "run"), progress=False)
+    assert (tmp_path / "run" / "table.json").read_text() == before
+
+
+def test_results_that_cannot_be_written_do_not_cost_the_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    output = {"results": str(tmp_path / "file" / "results.jsonl")}
+    with pytest.raises(DataError, match="The run itself is whole"):
+        prune(config(tmp_path / "run", output=output, pruning={"controls": []}), progress=False)
+    assert (tmp_path / "run" / "table.json").is_file()
+
+
+def test_provenance_without_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance(torch.device("cpu"))["commit"] is None
+    monkeypatch.setenv("PATH", "")
+    assert provenance(torch.device("cpu"))["commit"] is None
+
+
+def test_the_arguments_in_the_file_build_the_network(run: Run) -> None:
+    saved = json.loads((run.directory / COMPACT / "structure.json").read_text())["network"]
+    assert build(saved["name"], **saved["arguments"]).microglia_network == saved

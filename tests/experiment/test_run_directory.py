@@ -1,0 +1,98 @@
+"""A run directory appears whole or not at all, and never costs anyone a file."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from microglia.errors import ConfigError, DataError
+from microglia.experiment.run_dir import TABLE, run_directory
+
+
+def fill(path: Path, *, overwrite: bool = False, text: str = "new") -> None:
+    with run_directory(path, overwrite=overwrite) as work:
+        (work / TABLE).write_text(text)
+        (work / "compact").mkdir()
+        (work / "compact" / "weights").write_text(text)
+
+
+def fail(path: Path, error: type[BaseException], *, overwrite: bool = False) -> None:
+    with run_directory(path, overwrite=overwrite) as work:
+        (work / TABLE).write_text("half")
+        raise error
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_it_appears_only_when_all_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "run"
+    with run_directory(path, overwrite=False) as work:
+        (work / TABLE).write_text("x")
+        assert not path.exists()
+    assert files(path) == {TABLE: "x"}
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error):
+        fail(tmp_path / "run", error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failure_leaves_an_earlier_run_as_it_was(tmp_path: Path) -> None:
+    fill(tmp_path / "run", text="old")
+    before = files(tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        fail(tmp_path / "run", ZeroDivisionError, overwrite=True)
+    assert files(tmp_path) == before
+
+
+def test_overwriting_replaces_an_earlier_run_and_leaves_no_trace(tmp_path: Path) -> None:
+    fill(tmp_path / "run", text="old")
+    (tmp_path / "run" / "stale").write_text("old")
+    fill(tmp_path / "run", overwrite=True, text="new")
+    assert files(tmp_path / "run") == {TABLE: "new", "compact/weights": "new"}
+    assert list(tmp_path.iterdir()) == [tmp_path / "run"]
+
+
+def test_nothing_is_lost_that_is_not_an_earlier_run(tmp_path: Path) -> None:
+    fill(tmp_path / "run")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    before = files(tmp_path)
+    with pytest.raises(ConfigError, match="is there already"):
+        fill(tmp_path / "run")
+    with pytest.raises(ConfigError, match="holds files, but no run"):
+        fill(tmp_path / "thesis", overwrite=True)
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="is a file"):
+            fill(tmp_path / "file", overwrite=overwrite)
+    with pytest.raises(ConfigError, match="no place for a run"):
+        fill(Path("/"), overwrite=True)
+    assert files(tmp_path) == before
+    fill(tmp_path / "empty", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "Read-only")]
+)
+def test_a_full_or_read_only_disk_is_said_in_words(tmp_path: Path, code: int, reason: str) -> None:
+    with (
+        pytest.raises(DataError, match=f"output.directory.*{reason}"),
+        run_directory(tmp_path / "run", overwrite=False),
+    ):
+        raise OSError(code, "Read-only file system")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_made_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="could not be written"):
+        fill(tmp_path / "file" / "below" / "run")
