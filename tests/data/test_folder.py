@@ -58,6 +58,8 @@ def test_splits_and_their_classes(tmp_path: Path) -> None:
     assert splits.train.labels.bincount().tolist() == [8, 8, 8]
     assert splits.validation.labels.bincount(minlength=3).tolist() == [3, 0, 3]
     assert splits.test.labels.bincount(minlength=3).tolist() == [0, 4, 4]
+    for part in (splits.validation, splits.test):
+        assert (part.mean, part.std) == (splits.train.mean, splits.train.std)
     (tmp_path / "test" / "dog").mkdir()
     with pytest.raises(DataError, match="class 'dog' is unknown"):
         load_images(tmp_path, split="test", rows=range(8))

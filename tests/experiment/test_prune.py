@@ -24,8 +24,8 @@ from microglia.metrics import Figures, measure
 from microglia.networks import build
 
 SMALL: dict[str, Any] = {
-    "network": {"name": "digits", "width": 0.5, "T": 2},
-    "data": {"source": "digits", "train_rows": [0, 160], "batch_size": 40},
+    "network": {"name": "digits", "width": 0.25, "T": 1},
+    "data": {"source": "digits", "train_rows": [0, 80], "batch_size": 40},
     "training": {"epochs": 2, "learning_rate": 1e-2, "warmup_epochs": 0.5, "device": "cpu"},
     "pruning": {"sparsity": 0.5},
     "output": {"latency_repeats": 2, "latency_batch": 4},
@@ -85,10 +85,10 @@ def test_figures_are_of_the_networks_in_the_files(run: Run) -> None:
 
 def test_the_channels_are_gone_and_counted(run: Run) -> None:
     table = run.table
-    assert table.mean("dense", "channels") == 80
-    assert table.mean("sca", "channels") == 40
+    assert table.mean("dense", "channels") == 40
+    assert table.mean("sca", "channels") == 20
     saved = json.loads((run.directory / COMPACT / "structure.json").read_text())["groups"]
-    assert sum(len(group["kept"]) for group in saved.values()) == 40
+    assert sum(len(group["kept"]) for group in saved.values()) == 20
     for figure in ("parameters", "synapses", "macs_once", "peak_memory_bytes"):
         ratio = table.ratio("sca", figure)
         assert ratio is not None
@@ -96,12 +96,12 @@ def test_the_channels_are_gone_and_counted(run: Run) -> None:
 
 
 def test_controls_have_the_parameters_that_the_method_reached(run: Run) -> None:
-    """From below, to within one channel: a channel of this small network is up to 4 %."""
+    """From below, to within one channel: in a network this small that is up to a tenth."""
     for seed in (0, 1):
         reached = run.table.rows["sca"][seed]["parameters"]
         for control in ("random", "uniform-slim"):
             kept = run.table.rows[control][seed]["parameters"]
-            assert 0.94 * reached <= kept <= reached
+            assert 0.9 * reached <= kept <= reached
 
 
 def test_controls_are_what_they_say(run: Run) -> None:
@@ -150,28 +150,29 @@ def test_the_report_shows_the_run(run: Run) -> None:
         assert kept[name]["y"][-1] == len(group["kept"])
         assert kept[name]["x"][0] == 0
         assert kept[name]["x"][-1] == run.config.training.epochs
-    assert sum(len(trace["y"]) for trace in charts["scores"]["data"]) == 80
+    assert sum(len(trace["y"]) for trace in charts["scores"]["data"]) == 40
     assert "same in float64" in page
 
 
 def test_the_same_config_gives_the_same_networks(run: Run, tmp_path: Path) -> None:
-    again = prune(config(tmp_path / "again", seeds=[1]), progress=False)
-    for network in run.table.rows:
+    pruning = {"controls": ["dense", "random"]}
+    again = prune(config(tmp_path / "again", seeds=[1], pruning=pruning), progress=False)
+    for network in again.table.rows:
         for figure in ("accuracy", "parameters", "synapses", "accumulates_once", "firing_rate"):
             assert again.table.rows[network][0][figure] == run.table.rows[network][1][figure]
 
 
-@pytest.mark.parametrize("method", ["magnitude", "activity"])
+@pytest.mark.parametrize("method", ["activity", pytest.param("magnitude", marks=pytest.mark.full)])
 def test_methods_for_trained_networks_start_from_the_dense_one(method: str, tmp_path: Path) -> None:
     pruning = {"method": method, "controls": ["dense"], "finetune_epochs": 1}
     run = prune(config(tmp_path / "run", pruning=pruning), progress=False)
     assert list(run.table.rows) == ["dense", method]
-    assert run.table.mean(method, "channels") == 40
+    assert run.table.mean(method, "channels") == 20
     lines = (run.directory / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["epoch"]
 
 
-@pytest.mark.parametrize("method", ["random", "uniform-slim"])
+@pytest.mark.parametrize("method", ["random", pytest.param("uniform-slim", marks=pytest.mark.full)])
 def test_a_control_can_be_the_method(method: str, tmp_path: Path) -> None:
     run = prune(
         config(tmp_path / "run", pruning={"method": method, "controls": []}), progress=False
@@ -187,7 +188,7 @@ def test_a_target_on_parameters_is_met(tmp_path: Path) -> None:
     table["output"]["directory"] = str(tmp_path / "run")
     ratio = prune(RunConfig.from_table(table), progress=False).table.ratio("sca", "parameters")
     assert ratio is not None
-    assert 0.27 <= ratio <= 0.3
+    assert 0.25 <= ratio <= 0.3
 
 
 def refused(folder: Path, wanted: type[MicrogliaError], match: str, **sections: Any) -> None:

@@ -117,8 +117,10 @@ def _tiles(report: Report) -> str:
         column, ratio = table.column(key), table.ratio(method, key)
         if key == "accuracy":
             figure = f"{table.text(method, key)} {column.unit}"
-            against = f"{table.title(table.reference)}: {table.text(table.reference, key)} %"
-            below = against if table.reference in table.rows else ""
+            below = ""
+            if table.reference in table.rows:
+                reference = table.text(table.reference, key)
+                below = f"{table.title(table.reference)}: {reference} {column.unit}"
         else:
             figure = f"×{ratio:.2f}" if ratio is not None else table.text(method, key)
             below = f"{table.text(method, key)} {column.unit}"

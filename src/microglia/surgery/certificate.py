@@ -115,13 +115,13 @@ class _Run:
 
 
 def _run(model: nn.Module, arguments: Any, dtype: torch.dtype, *, membrane: bool = False) -> _Run:
-    copy = _cast(fresh_copy(model), dtype).eval()
+    copy = cast(fresh_copy(model), dtype).eval()
     reset(copy)
     for module in copy.modules():
         # Some surrogates (snnTorch's) give float32 spikes whatever they are given.
         if next(module.children(), None) is None:
             module.register_forward_pre_hook(
-                lambda m, args: tree_map(lambda x: _cast_tensor(x, dtype), args), prepend=True
+                lambda m, args: tree_map(lambda x: as_dtype(x, dtype), args), prepend=True
             )
     seen: dict[str, list[tuple[Tensor | None, Tensor]]] = {}
     before: dict[str, Any] = {}
@@ -141,16 +141,16 @@ def _run(model: nn.Module, arguments: Any, dtype: torch.dtype, *, membrane: bool
 
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)
-    cast = tree_map(lambda x: _cast_tensor(x, dtype), arguments)
+    inputs = tree_map(lambda x: as_dtype(x, dtype), arguments)
     device = next((p.device for p in copy.parameters()), torch.device("cpu"))
-    cast = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, cast)
+    inputs = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, inputs)
     # States are carried from step to step: within a call of a multi-step network, else between.
     steps = {kind.multi_step(m) for m in copy.modules() if (kind := neuron_kind(m)) is not None}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         outputs = [
             y.detach().clone()
             for _ in range(1 if steps == {True} else 2)
-            for y in tree_leaves(copy(*cast))
+            for y in tree_leaves(copy(*inputs))
             if isinstance(y, Tensor)
         ]
     layers = {}
@@ -163,20 +163,24 @@ def _run(model: nn.Module, arguments: Any, dtype: torch.dtype, *, membrane: bool
     return _Run(layers, outputs)
 
 
-def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Cast every floating-point tensor of a network, plain attributes too, in place."""
     model.to(dtype)
     for module in model.modules():
         for name, value in list(vars(module).items()):
             if isinstance(value, Tensor):
-                vars(module)[name] = _cast_tensor(value, dtype)
+                vars(module)[name] = as_dtype(value, dtype)
     return model
 
 
-def _cast_tensor(x: Any, dtype: torch.dtype) -> Any:
+def as_dtype(x: Any, dtype: torch.dtype) -> Any:
+    """A floating-point tensor cast; anything else as it is."""
     return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
 
 
-def kept_positions(structure: Structure, keep: Keep, neuron: str, shape: torch.Size) -> Mapping[int, Tensor]:
+def kept_positions(
+    structure: Structure, keep: Keep, neuron: str, shape: torch.Size
+) -> Mapping[int, Tensor]:
     """Dimension -> positions of a neuron layer's spikes that stay."""
     stays: dict[int, Tensor] = {}
     for group in structure.groups:
@@ -189,6 +193,7 @@ def kept_positions(structure: Structure, keep: Keep, neuron: str, shape: torch.S
 
 
 def selected(x: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+    """The chosen positions along some dimensions (counted from the end)."""
     for dim, positions in kept.items():
         x = x.index_select(dim, positions.to(x.device))
     return x

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from microglia.frameworks import bare_copy, first_tensor, reset, spiking_neurons
 from microglia.gates import Gates
 from microglia.structure import Group, Keep, Structure, as_arguments
-from microglia.surgery.certificate import kept_positions, selected
+from microglia.surgery.certificate import as_dtype, cast, kept_positions, selected
 from microglia.surgery.cut import cut
 
 TOLERANCE = 1e-4
@@ -30,11 +30,12 @@ def rehearse(
     """
     generator = torch.Generator().manual_seed(0)
     keep = {g.name: _half(g.size, generator) for g in groups}
-    gated = bare_copy(model).cpu()
+    gated = cast(bare_copy(model).cpu(), torch.float32)
     Gates(gated, structure).set(keep)
-    small = cut(model, structure, keep)[0].cpu()
+    small = cast(cut(model, structure, keep)[0].cpu(), torch.float32)
     arguments = tree_map(
-        lambda x: x.detach().cpu() if isinstance(x, Tensor) else x, as_arguments(example_input)
+        lambda x: as_dtype(x.detach().cpu(), torch.float32) if isinstance(x, Tensor) else x,
+        as_arguments(example_input),
     )
     ours = _Run(structure, keep, spikes={})
     ours(gated, arguments)
