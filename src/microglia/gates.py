@@ -4,16 +4,18 @@ A closed channel's input current is zero, so its neurons stay silent and every r
 it will see once the channel is gone:
 
     x_c  <-  m_c * x_c        forward,  m in {0, 1}
-    dL/dx_c passes unchanged  backward (straight-through)
+    dL/dx_c passes unchanged  backward (straight-through), as far as the norm's scale
 
-so the norm's scale and the weights of a closed channel keep the gradient that they would have if
-the channel were open, and it can tell how much it would help (compare RigL's dense gradient). In
-the code released with SCA closed channels run unmasked between updates and the gradient of their
-scale is zero at the masking step; the gate is a choice of this package.
+so the scale of a closed channel keeps the gradient that it would have if the channel were open,
+and can tell how much it would help (compare RigL's dense gradient). There the gradient stops: what
+lies before a closed channel learns nothing from it, and training the gated network is training the
+compacted one. In the code released with SCA closed channels run unmasked between updates, and the
+gradient of their scale is zero at the masking step; the gate is a choice of this package.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,6 +38,12 @@ class _Silence(torch.autograd.Function):
         return grads[0], None, None
 
 
+def _stop(x: Tensor, dim: int, closed: Tensor) -> None:
+    """Let no gradient of the closed channels further back than this tensor."""
+    if closed.numel() and x.requires_grad and torch.is_grad_enabled():
+        x.register_hook(lambda grad: grad.index_fill(dim, closed, 0.0))
+
+
 class ChannelGate(Hook):
     """Silences the closed channels of one group at one place."""
 
@@ -43,6 +51,7 @@ class ChannelGate(Hook):
         self.owner = owner
         self.dim = site.dim
         self.in_place = site.in_place
+        self.normed = bool(site.norms)
         mine = site.channel >= 0
         self._positions = mine.nonzero().flatten()
         # Where the state of each of these channels stands in the owner's buffer.
@@ -67,6 +76,8 @@ class ChannelGate(Hook):
         closed = self.closed()
         if closed.numel() == 0:
             return x
+        if not self.normed:
+            _stop(x, self.dim, closed)
         if self.in_place and 0 not in x.stride():
             # Nobody else reads this memory and no backward needs it, so autograd need not know:
             # that is the straight-through gradient.
@@ -74,6 +85,16 @@ class ChannelGate(Hook):
             return x
         silent: Tensor = _Silence.apply(x, self.dim, closed)
         return silent
+
+
+class _Stop(Hook):
+    """In front of a norm: its scale has had the gradient, nobody before it gets any."""
+
+    def __init__(self, gate: ChannelGate) -> None:
+        self.gate = gate
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        _stop(args[0], self.gate.dim, self.gate.closed())
 
 
 class _OnInput(Hook):
@@ -129,6 +150,10 @@ class Gates:
                     if site.side == "input"
                     else module.register_forward_hook(_OnOutput(gate))
                 )
+                for norm in site.norms:
+                    before = ChannelGate(owner, group, replace(site, channel=group.norms[norm]))
+                    handle = model.get_submodule(norm).register_forward_pre_hook(_Stop(before))
+                    self._handles.append(handle)
 
     def keep(self) -> dict[str, Tensor]:
         """The open channels of each group, boolean `[size]` on the CPU."""

@@ -1,16 +1,14 @@
 """Small sources that the tests write themselves, and a cache of their own."""
 
-import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from image_sources import WriteParquet
 
 
 @pytest.fixture(autouse=True)
@@ -26,20 +24,6 @@ def real_data() -> Path:
     if not folder or not (Path(folder) / "cifar10").is_dir():
         pytest.skip("MICROGLIA_DATA names no folder with cifar10/")
     return Path(folder)
-
-
-def pixels(count: int, *, seed: int = 0, side: int = 8) -> np.ndarray:
-    """RGB images [N, side, side, 3]."""
-    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-
-
-def encode(image: np.ndarray | Image.Image, *, kind: str = "PNG") -> bytes:
-    file = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind)
-    return file.getvalue()
-
-
-WriteParquet = Callable[..., Path]
 
 
 @pytest.fixture

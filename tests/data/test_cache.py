@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from image_sources import WriteParquet, encode, pixels
 
-from conftest import WriteParquet, encode, pixels
 from microglia.data import Images, load_images
 from microglia.data import load as load_module
 

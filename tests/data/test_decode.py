@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import encode, pixels
+from image_sources import encode, pixels
 from PIL import Image
 
 from microglia.data.decode import _torchvision_jpeg, image_reader

@@ -1,37 +1,34 @@
-"""The core alone: what works without the packages of the extra `data`, and what is said."""
+"""What is said where a package of the extra `data` is missing."""
 
-import subprocess
 import sys
 from pathlib import Path
 
-WITHOUT = """
-import sys
-for name in ("pyarrow", "PIL", "datasets", "sklearn", "torchvision"):
-    sys.modules[name] = None
-import torch
-from microglia.data import Batches, Images, load_images
-images = Images.measured(
-    torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), ("a",)
-)
-assert len(list(Batches(images, batch_size=2, augment="shift"))) == 2
-for source in sys.argv[1:]:
-    try:
-        load_images(source, split="train")
-    except Exception as fault:
-        print(type(fault).__name__, fault)
-"""
+import pytest
+from image_sources import WriteParquet, encode, pixels
+
+from microglia.data import load_images
+from microglia.errors import DataError
 
 
-def test_only_the_sources_need_the_extra(tmp_path: Path) -> None:
-    table = tmp_path / "train.parquet"
-    table.write_bytes(b"not read at all")
-    said = subprocess.run(
-        [sys.executable, "-c", WITHOUT, "digits", "hf:cifar10", str(table)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    assert len(said) == 3
-    for line, package in zip(said, ("sklearn", "datasets", "pyarrow"), strict=True):
-        assert line.startswith(f"DataError {package} is needed to")
-        assert line.endswith("pip install 'microglia[data]'")
+@pytest.fixture
+def sources(write_parquet: WriteParquet, tmp_path: Path) -> dict[str, str]:
+    """For each package, a source that can't be read without it."""
+    (tmp_path / "insects" / "ant").mkdir(parents=True)
+    (tmp_path / "insects" / "ant" / "0.png").write_bytes(encode(pixels(1)[0]))
+    table = write_parquet("train.parquet", [encode(pixels(1)[0])], [0])
+    return {
+        "sklearn": "digits",
+        "datasets": "hf:cifar10",
+        "pyarrow": str(table),
+        "PIL": str(tmp_path / "insects"),
+    }
+
+
+@pytest.mark.parametrize("package", ["sklearn", "datasets", "pyarrow", "PIL"])
+def test_says_how_to_get_a_missing_package(
+    sources: dict[str, str], package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [package, *(m for m in sys.modules if m.startswith(f"{package}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(DataError, match=rf"^{package} is needed to .* 'microglia\[data\]'$"):
+        load_images(sources[package], split="train")

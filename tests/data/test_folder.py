@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import encode, pixels
+from image_sources import encode, pixels
 
 from microglia.data import load_images, load_splits
 from microglia.errors import ConfigError, DataError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import pixels
+from image_sources import pixels
 from PIL import Image
 
 from microglia.data import load_images

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import WriteParquet, encode, pixels
+from image_sources import WriteParquet, encode, pixels
 from PIL import Image
 
-from microglia.data import load_images
+from microglia.data import encoded, load_images
 from microglia.errors import ConfigError, DataError
 
 NAMES = ("ant", "bee", "cat")
@@ -34,6 +34,17 @@ def test_reads_what_was_written(write_parquet: WriteParquet, struct: bool, seed:
         assert torch.allclose(torch.tensor(images.mean).double(), scaled.mean((0, 2, 3)))
         deviation = scaled.std((0, 2, 3), correction=0)
         assert torch.allclose(torch.tensor(images.std).double(), deviation)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 19, 20, 21])
+def test_decoding_in_chunks_keeps_the_order(
+    write_parquet: WriteParquet, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(encoded, "CHUNK", chunk)
+    written = pixels(20)
+    path = write_parquet("train.parquet", [encode(p) for p in written], labels_for(20))
+    images = load_images(path, split="train").images
+    assert torch.equal(images, torch.from_numpy(written.transpose(0, 3, 1, 2).copy()))
 
 
 @pytest.mark.parametrize("rows", [range(5), range(6, 15), range(3, 20, 4), range(19, 20)])

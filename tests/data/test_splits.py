@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import WriteParquet, encode, pixels
+from image_sources import WriteParquet, encode, pixels
 
 from microglia.data import Images, load_splits
 from microglia.errors import DataError

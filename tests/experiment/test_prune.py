@@ -205,7 +205,7 @@ def refused(folder: Path, wanted: type[MicrogliaError], match: str, **sections: 
         (ConfigError, "Did you mean 'digits'", {"network": {"name": "digts"}}),
         (DataError, "no such file", {"data": {"source": "nowhere/at/all"}}),
         (TrainingError, "cuda:99", {"training": {"device": "cuda:99"}}),
-        (TrainingError, "not a number", {"training": {"learning_rate": 1e30}}),
+        (TrainingError, "learning_rate", {"training": {"learning_rate": 1e30}}),
         (ConfigError, "protect", {"pruning": {"protect": ["blocks.7"]}}),
         (ConfigError, "floor", {"pruning": {"sparsity": 0.9, "floor": 8}}),
         (ConfigError, "regrow", {"pruning": {"options": {"regrow": 0.9}}}),

@@ -71,6 +71,10 @@ def into_channels(y: Tensor) -> Tensor:
     return out
 
 
+def pixels(y: Tensor) -> Tensor:
+    return nn.functional.avg_pool2d(nn.functional.pixel_shuffle(y, 2), 2).repeat(1, 4, 1, 1)
+
+
 def masked_by_value(y: Tensor) -> Tensor:
     return y * (y == y.amax(1, keepdim=True))
 
@@ -91,7 +95,11 @@ UNKNOWN: dict[str, tuple[Between, str]] = {
     "largest over everything": (lambda: Lambda(lambda y: y / (y.amax() + 1)), "amax"),
     "largest over channels": (lambda: Lambda(masked_by_value), "amax"),
     "roll": (lambda: Lambda(lambda y: y.roll(2, 1)), "roll"),
-    "channel_shuffle": (lambda: Lambda(lambda y: nn.functional.channel_shuffle(y, 2)), "groups"),
+    "channel_shuffle": (
+        lambda: Lambda(lambda y: nn.functional.channel_shuffle(y, 2)),
+        "channel_shuffle",
+    ),
+    "pixel_shuffle": (lambda: Lambda(pixels), "pixel_shuffle"),
     "unbind": (lambda: Lambda(lambda y: torch.stack(y.unbind(1), 1)), "unbind"),
     "slice of channels": (lambda: Lambda(lambda y: torch.cat([y[:, :4], y[:, :4]], 1)), "slice"),
     "attention": (lambda: Lambda(gram), "attention"),
@@ -215,18 +223,16 @@ def test_random_programs_are_never_cut_wrongly(seed: int) -> None:
         lambda y: torch.cat([y, torch.ones_like(y)], -1)[..., ::2],
     ],
 )
-def test_a_channel_that_is_not_zero_when_silent_is_never_cut(
+def test_a_channel_that_is_not_zero_when_silent_stays(
     offset: Callable[[Tensor], Tensor],
 ) -> None:
     """What reads the channel would see a constant, which the smaller network has not."""
     model, x = Around(Lambda(offset)), torch.rand(2, 3, 8, 8) + 0.2
     zoo.drive(model)
     structure = mg.analyse(model, x)
-    if "conv1" in {g.name for g in structure.groups}:
-        with pytest.raises(mg.CertificateError, match="n2"):
-            cut_and_certify(model, structure, x)
-    else:
-        cut_and_certify(model, structure, x)
+    assert "n2" in structure.fixed["conv1"], str(structure)
+    assert {g.name for g in structure.groups} == {"conv2", "conv3"}
+    cut_and_certify(model, structure, x)
 
 
 def test_a_product_of_two_layers_is_cut_rightly_or_not_at_all() -> None:
@@ -350,10 +356,11 @@ def test_modules_of_pytorch_that_hide_their_weights(build: Callable[[], nn.Modul
 
 
 def cut_and_certify(model: nn.Module, structure: Structure, x: Tensor) -> None:
-    gates = Gates(model, structure)
+    gates, spikes = Gates(model, structure), 0
     for seed, sparsity in enumerate((0.3, 0.6, 0.9)):
         keep = zoo.random_keep(structure, sparsity, seed)
         gates.set(keep)
         small, _ = cut(model, structure, keep)
-        assert certify(model, small, structure, keep, x).spikes > 0
+        spikes += certify(model, small, structure, keep, x).spikes
     gates.remove()
+    assert spikes > 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-INTERRUPTED = 130
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console entry point; leaves with an exit code that scripts can trust.
@@ -20,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code. Errors go to stderr as one message, without a traceback."""
     try:
-        from microglia.cli.app import app, invoke
+        from microglia.cli.app import INTERRUPTED, app, invoke
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in ("typer", "rich"):
             raise

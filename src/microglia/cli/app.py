@@ -56,6 +56,8 @@ MEASURE_EXAMPLES = """
 """
 
 
+INTERRUPTED = 130
+
 # Click's own error class; newer Typers bring Click along under no public name.
 _USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -71,6 +73,8 @@ def invoke(command: typer.Typer, arguments: Sequence[str]) -> int:
     except _USAGE_ERROR as error:
         error.show()
         return int(error.exit_code)
+    if result == INTERRUPTED:  # newer Typers answer Ctrl-C with its exit code
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
 
 

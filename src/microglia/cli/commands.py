@@ -80,10 +80,10 @@ def inspect(
             f"'{target}' is neither a network nor a directory.{nearest(target, network_names())}"
         )
     saved = find_saved(Path(target))
-    model = mg.load(saved.path)
+    model, kept, certificate = saved.load(), _kept_table(saved), saved.certificate()
     _print_structure(console, model, example=saved.example())
-    console.print(_kept_table(saved))
-    console.print(f"certified: {saved.certificate()}", highlight=False, soft_wrap=True)
+    console.print(kept)
+    console.print(f"certified: {certificate}", highlight=False, soft_wrap=True)
 
 
 def measure(
@@ -98,7 +98,7 @@ def measure(
     """Print the figures of a saved network on the test images."""
     place = resolve_device(device)
     saved = find_saved(target)
-    model: nn.Module = mg.load(saved.path).to(place)
+    model = saved.load().to(place)
     images = _test_images(saved, data)
     batches = Batches(images, batch_size=batch_size, shuffle=False, device=place)
     figures = measure_network(model, batches)
@@ -119,11 +119,9 @@ def methods(console: Console) -> None:
 
 
 def _print_structure(console: Console, model: nn.Module, *, example: torch.Tensor) -> None:
-    size = measure_size(model)
-    console.print(
-        f"{size.parameters:,} parameters, {size.bytes:,} bytes", highlight=False, soft_wrap=True
-    )
-    console.print(str(mg.analyse(model, example)), highlight=False, markup=False, soft_wrap=True)
+    size, structure = measure_size(model), mg.analyse(model, example)
+    text = f"{size.parameters:,} parameters, {size.bytes:,} bytes\n{structure}"
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _kept_table(saved: Saved) -> Table:

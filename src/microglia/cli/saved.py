@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import microglia as mg
 from microglia.errors import DataError
 from microglia.surgery import Certificate
 
@@ -24,6 +25,21 @@ class Saved:
     config: Path | None
     record: dict[str, Any]
 
+    def load(self) -> nn.Module:
+        """The network, in eval mode.
+
+        Raises:
+            DataError: a file is missing or damaged.
+            ConfigError: it is a network that the command line can't build.
+        """
+        try:
+            network: nn.Module = mg.load(self.path)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, mg.MicrogliaError):
+                raise
+            raise DataError(f"{self.path / _STRUCTURE}: damaged ({error}).") from error
+        return network
+
     def example(self) -> Tensor:
         """Two images as the network takes them."""
         arguments = self._get("network", "arguments")
@@ -32,8 +48,11 @@ class Saved:
 
     def kept(self) -> dict[str, tuple[int, int]]:
         """Group -> channels kept, and channels before."""
-        groups = self._get("groups")
-        return {name: (len(g["kept"]), int(g["original"])) for name, g in groups.items()}
+        try:
+            groups = self._get("groups").items()
+            return {name: (len(g["kept"]), int(g["original"])) for name, g in groups}
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._damaged("groups") from error
 
     def certificate(self) -> str:
         """The certificate that was saved, in words."""

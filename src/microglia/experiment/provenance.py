@@ -18,7 +18,12 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": _machine(device),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("microglia", "torch", "spikingjelly")},
+        "versions": {
+            "microglia": _version("microglia"),
+            # With its build, such as +cpu or +cu126.
+            "torch": torch.__version__,
+            "spikingjelly": _version("spikingjelly"),
+        },
         "commit": _commit(),
     }
 

@@ -53,7 +53,7 @@ def accelerate(model: nn.Module, *, example_input: Any = None) -> nn.Module:
         fold(fast.get_submodule(layer), fast.get_submodule(norm))
     _accelerate_layers(fast, overwriting=_sole_readers(trace))
     if _allows_channels_last(fast, inputs):
-        fast.to(memory_format=torch.channels_last)
+        _put_channels_last(fast)
     return fast
 
 
@@ -111,7 +111,7 @@ def _allows_channels_last(model: nn.Module, inputs: tuple[Any, ...]) -> bool:
     if any(p.device.type != "cpu" for p in model.parameters()):
         return False
     probe = fresh_copy(model)
-    probe.to(memory_format=torch.channels_last)
+    _put_channels_last(probe)
     reset(probe)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -119,3 +119,10 @@ def _allows_channels_last(model: nn.Module, inputs: tuple[Any, ...]) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _put_channels_last(model: nn.Module) -> None:
+    """A convolution gives its output the layout of its weight."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)

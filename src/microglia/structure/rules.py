@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 MOVES = frozenset(
     "view _unsafe_view reshape _reshape_alias permute t transpose unsqueeze squeeze expand repeat "
-    "flip roll pixel_shuffle pixel_unshuffle channel_shuffle unbind split split_with_sizes chunk "
-    "select slice narrow".split()
+    "flip roll pixel_unshuffle unbind split split_with_sizes chunk select slice narrow".split()
 )
 ALIASES = frozenset("detach alias lift lift_fresh".split())
 SAME = ALIASES | frozenset("clone contiguous _to_copy native_dropout dropout".split())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from microglia.frameworks import bare_copy, first_tensor, reset, spiking_neurons
+from microglia.frameworks import bare_copy, first_tensor, neuron_kind, reset, spiking_neurons
 from microglia.gates import Gates
 from microglia.structure import Group, Keep, Structure, as_arguments
 from microglia.surgery.certificate import as_dtype, cast, kept_positions, selected
@@ -57,8 +58,11 @@ def rehearse(
 
 
 def _half(size: int, generator: torch.Generator) -> Tensor:
+    """About half of the channels, as many as share no divisor with the width."""
+    # A forward that cuts the channels in a fixed number of parts then fails, or mixes them up.
+    count = max(k for k in range(1, size // 2 + 1) if gcd(k, size) == 1)
     keep = torch.zeros(size, dtype=torch.bool)
-    keep[torch.randperm(size, generator=generator)[: max(size // 2, 1)]] = True
+    keep[torch.randperm(size, generator=generator)[:count]] = True
     return keep
 
 
@@ -76,12 +80,15 @@ class _Run:
 
     def __call__(self, model: nn.Module, arguments: tuple[Any, ...]) -> None:
         reset(model.eval())
+        single = False
         for name, module in spiking_neurons(model).items():
+            kind = neuron_kind(module)
+            single = single or (kind is not None and not kind.multi_step(module))
             module.register_forward_pre_hook(self._current(name))
             module.register_forward_hook(self._force(name))
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
-            outputs = [model(*arguments) for _ in range(2)]
+            outputs = [model(*arguments) for _ in range(2 if single else 1)]
         self.seen += [("output", y) for y in tree_leaves(outputs) if isinstance(y, Tensor)]
 
     def _current(self, name: str) -> Any:

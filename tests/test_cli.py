@@ -1,0 +1,467 @@
+"""The command line: what it prints, the exit codes scripts trust, and bad input in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import microglia as mg
+from microglia.cli import run
+from microglia.errors import (
+    CertificateError,
+    ConfigError,
+    DataError,
+    MicrogliaError,
+    StructureError,
+    TrainingError,
+)
+from microglia.experiment import RunConfig
+
+SMALL = """
+[network]
+name = "digits"
+width = 0.25
+T = 1
+
+[data]
+source = "digits"
+train_rows = [0, 80]
+batch_size = 40
+
+[training]
+epochs = 1
+device = "cpu"
+
+[pruning]
+sparsity = 0.5
+controls = ["dense", "uniform-slim"]
+
+[output]
+directory = "out"
+latency_repeats = 1
+latency_batch = 2
+"""
+
+
+class Shell:
+    """Runs commands in an empty folder that holds one small config."""
+
+    def __init__(self, folder: Path, captured: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._captured = folder, captured
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str) -> int:
+        self._captured.readouterr()
+        code = run(arguments)
+        self.out, self.err = self._captured.readouterr()
+        return code
+
+    def files(self) -> set[str]:
+        return {p.name for p in self.folder.iterdir()}
+
+
+@pytest.fixture
+def shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    (tmp_path / "small.toml").write_text(SMALL)
+    return Shell(tmp_path, capsys)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished run."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "small.toml").write_text(SMALL)
+    code = run(["prune", str(folder / "small.toml"), "--out", str(folder / "run"), "--quiet"])
+    assert code == 0
+    return folder / "run"
+
+
+def says(shell: Shell, code: int, *words: str) -> None:
+    """One message, on stderr, with these words and no traceback; nothing on stdout."""
+    assert "Traceback" not in shell.err
+    assert shell.out == ""
+    assert shell.err.startswith("microglia: ") or "Usage:" in shell.err
+    for word in words:
+        assert word in shell.err, shell.err
+    assert code not in (0, 1)
+
+
+# --- what the commands do ------------------------------------------------------------------
+
+
+def test_prune_prints_one_table_and_leaves_a_run(shell: Shell) -> None:
+    assert shell("prune", "small.toml") == 0
+    for word in ("dense", "SCA", "uniform-slim", "accuracy, %", "parameters", "latency", "×0."):
+        assert word in shell.out
+    assert "epoch   1/1" in shell.err
+    assert "out/report.html" in shell.out
+    assert shell.files() == {"small.toml", "out"}
+
+
+def test_flags_are_keys_of_the_config(shell: Shell) -> None:
+    flags = (
+        "--method=activity --sparsity 0.25 --epochs 3 --seeds 4,5 --device cpu --batch-size 8 "
+        "--controls dense --out elsewhere --results r.jsonl --overwrite --network.neuron plif "
+        "--pruning.protect blocks.0.* --training.learning_rate=0.5 --data.train_rows 0,40"
+    )
+    assert shell("prune", "small.toml", *flags.split(), "--show-config") == 0
+    (shell.folder / "shown.toml").write_text(shell.out)
+    config = RunConfig.from_file("shown.toml")
+    assert config.pruning.method == "activity"
+    assert config.pruning.sparsity == 0.25
+    assert config.pruning.controls == ("dense",)
+    assert config.pruning.protect == ("blocks.0.*",)
+    assert config.training.epochs == 3
+    assert config.training.learning_rate == 0.5
+    assert config.seeds == (4, 5)
+    assert config.data.batch_size == 8
+    assert config.data.train_rows == (0, 40)
+    assert config.output.directory == "elsewhere"
+    assert config.output.results == "r.jsonl"
+    assert config.output.overwrite
+    assert config.network.neuron == "plif"
+    assert config.network.width == 0.25, "what no flag names stays as in the file"
+
+
+def test_a_budget_on_the_command_line_takes_the_place_of_the_files(shell: Shell) -> None:
+    assert shell("prune", "small.toml", "--pruning.target.macs", "0.3", "--show-config") == 0
+    (shell.folder / "target.toml").write_text(shell.out)
+    pruning = RunConfig.from_file("target.toml").pruning
+    assert (pruning.sparsity, pruning.target) == (None, {"macs": 0.3})
+    assert shell("prune", "target.toml", "--sparsity", "0.4", "--show-config") == 0
+    (shell.folder / "sparsity.toml").write_text(shell.out)
+    pruning = RunConfig.from_file("sparsity.toml").pruning
+    assert (pruning.sparsity, pruning.target) == (0.4, {})
+
+
+def test_show_config_names_every_key_and_runs_nothing(shell: Shell) -> None:
+    assert shell("prune", "small.toml", "--show-config") == 0
+    for key in ("learning_rate", "every_epochs", "pruning.target", "network.tau", "results"):
+        assert key in shell.out
+    assert shell.files() == {"small.toml"}
+
+
+@pytest.mark.parametrize("where", ["", "compact", "networks/uniform-slim-seed0"])
+def test_measure_gives_the_figures_of_the_run(shell: Shell, finished: Path, where: str) -> None:
+    assert shell("measure", str(finished / where), "--json") == 0
+    figures = json.loads(shell.out)
+    name = "uniform-slim" if "slim" in where else "sca"
+    saved = json.loads((finished / "table.json").read_text())["table"]["rows"][name]
+    assert figures["accuracy"] == saved["accuracy"]["mean"]
+    assert figures["size"]["parameters"] == saved["parameters"]["mean"]
+
+
+def test_measure_takes_other_data_and_prints_for_people(shell: Shell, finished: Path) -> None:
+    shutil.copytree(finished / "compact", shell.folder / "alone")
+    assert shell("measure", "alone", "--data", "digits", "--batch-size", "100") == 0
+    for word in ("accuracy", "parameters", "SynOps", "Horowitz", "latency"):
+        assert word in shell.out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "digits",
+        "conv5 --width 0.25",
+        "preresnet20 --width 0.5 --classes 100",
+        pytest.param("sew_resnet18 --size 64", marks=pytest.mark.full),
+        pytest.param("vgg16 --T 4", marks=pytest.mark.full),
+    ],
+)
+def test_inspect_knows_networks_by_name(shell: Shell, options: str) -> None:
+    assert shell("inspect", "--T", "1", *options.split()) == 0
+    assert "parameters" in shell.out
+    assert "channels can be removed" in shell.out
+
+
+def test_inspect_shows_what_a_saved_network_kept(shell: Shell, finished: Path) -> None:
+    assert shell("inspect", str(finished)) == 0
+    assert "20 convolution channels can be removed" in shell.out
+    assert "blocks.0.conv" in shell.out
+    assert "same in float64" in shell.out
+
+
+def test_methods_lists_them_all(shell: Shell) -> None:
+    assert shell("methods") == 0
+    for name, cls in mg.METHODS.items():
+        line = next(line for line in shell.out.splitlines() if f" {name} " in line)
+        for word in (cls.prunes, cls.budget_kind, cls.needs, cls.source):
+            assert word in line
+
+
+@pytest.mark.parametrize("command", ["prune", "inspect", "measure"])
+def test_help_has_examples(shell: Shell, command: str) -> None:
+    assert shell(command, "--help") == 0
+    assert "Examples" in shell.out
+    assert f"microglia {command} " in shell.out
+
+
+# --- bad input -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted", "words"),
+    [
+        (["--sparsity", "1.0"], ConfigError, ["sparsity", "[0, 1)", "1.0"]),
+        (["--sparsity", "-0.1"], ConfigError, ["sparsity", "[0, 1)"]),
+        (["--sparsity", "nan"], ConfigError, ["sparsity", "[0, 1)"]),
+        (["--sparsity", "half"], ConfigError, ["sparsity", "a number", "half"]),
+        (["--method", "scaa"], ConfigError, ["scaa", "Did you mean 'sca'?"]),
+        (["--network.name", "vg16"], ConfigError, ["vg16", "Did you mean 'vgg16'?"]),
+        (["--network.name", "conv5"], ConfigError, ["size"]),
+        (["--network.neuron", "lof"], ConfigError, ["Did you mean 'lif'?"]),
+        (["--data.augment", "shfit"], ConfigError, ["Did you mean 'shift'?"]),
+        (["--pruning.sparcity", "0.5"], ConfigError, ["Did you mean 'pruning.sparsity'?"]),
+        (["--pruning.options.scoer", "rate"], ConfigError, ["Did you mean 'score'?"]),
+        (["--pruning.options.score", "mebrane"], ConfigError, ["membrane"]),
+        (["--pruning.options.regrow", "0.7"], ConfigError, ["regrow", "below"]),
+        (["--pruning.protect", "block.0"], ConfigError, ["protect", "blocks.0"]),
+        (["--pruning.floor", "15"], ConfigError, ["floor"]),
+        (["--pruning.target.macs", "1e-4"], ConfigError, ["target macs", "raise the target"]),
+        (["--pruning.target.mac", "0.5"], ConfigError, ["Did you mean 'macs'?"]),
+        (["--controls", "dense,randon"], ConfigError, ["Did you mean 'random'?"]),
+        (["--seeds", "0,one"], ConfigError, ["seeds", "one"]),
+        (["--data.batch_size", "0"], ConfigError, ["batch_size"]),
+        (["--frobnicate", "1"], ConfigError, ["--frobnicate"]),
+        (["--network.width"], ConfigError, ["wants a value"]),
+        (["--data.source", "no/such/place"], DataError, ["no/such/place"]),
+        (["--data.source", "small.toml"], DataError, ["small.toml"]),
+        (["--data.train_rows", "0,99999"], DataError, ["rows"]),
+        (["--device", "cuda:99"], TrainingError, ["cuda:99", "'cpu' or 'auto'"]),
+        (["--device", "tpu"], ConfigError, ["tpu", "cuda"]),
+        (["--training.learning_rate", "1e30"], TrainingError, ["learning_rate"]),
+        (["--training.learning_rate", "nan"], ConfigError, ["learning_rate"]),
+        (["--out", "small.toml"], ConfigError, ["is a file"]),
+        (["--out", "."], ConfigError, ["output.directory"]),
+        (["--out", "small.toml/below/it"], DataError, ["could not be written"]),
+    ],
+)
+def test_bad_input_to_prune(
+    shell: Shell, arguments: list[str], wanted: type[MicrogliaError], words: list[str]
+) -> None:
+    code = shell("prune", "small.toml", "--quiet", *arguments)
+    says(shell, code, *words)
+    assert code == wanted.exit_code
+    assert shell.files() == {"small.toml"}, "something half written was left"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "word"),
+    [
+        (None, 5, "No config file"),
+        ("[network", 2, "not valid TOML"),
+        ("", 2, "missing"),
+        ("network = 3", 2, "section"),
+        (SMALL.replace("sparsity", "sparseness"), 2, "sparsity"),
+        (SMALL.replace("0.5", "1.5"), 2, "[0, 1)"),
+    ],
+)
+def test_bad_config_files(shell: Shell, text: str | None, code: int, word: str) -> None:
+    if text is not None:
+        (shell.folder / "bad.toml").write_text(text)
+    assert shell("prune", "bad.toml") == code
+    says(shell, code, word)
+
+
+def test_an_earlier_run_is_not_overwritten_unless_asked(shell: Shell, finished: Path) -> None:
+    shutil.copytree(finished, shell.folder / "out")
+    code = shell("prune", "small.toml", "--quiet")
+    says(shell, code, "is there already", "--overwrite")
+
+
+def spoil(name: str, how: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        file = folder / name
+        file.write_bytes(how(file.read_bytes()))
+
+    return change
+
+
+def edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        record = json.loads((folder / "structure.json").read_text())
+        change(record)
+        (folder / "structure.json").write_text(json.dumps(record))
+
+    return apply
+
+
+CORRUPTIONS: dict[str, Callable[[Path], None]] = {
+    "weights cut short": spoil("weights.safetensors", lambda b: b[: len(b) // 2]),
+    "weights of noise": spoil("weights.safetensors", lambda b: bytes(len(b))),
+    "weights gone": lambda folder: (folder / "weights.safetensors").unlink(),
+    "structure gone": lambda folder: (folder / "structure.json").unlink(),
+    "structure cut short": spoil("structure.json", lambda b: b[:100]),
+    "structure not text": spoil("structure.json", lambda b: b"\xff\xfe\x00"),
+    "structure a list": spoil("structure.json", lambda b: b"[1, 2]"),
+    "another format": edit(lambda r: r.update(format="microglia-99")),
+    "network unknown": edit(lambda r: r["network"].update(name="digts")),
+    "network without a name": edit(lambda r: r["network"].pop("name")),
+    "arguments unknown": edit(lambda r: r["network"]["arguments"].update(colour="blue")),
+    "arguments of text": edit(lambda r: r["network"]["arguments"].update(T="four")),
+    "groups of text": edit(lambda r: r.update(groups="none")),
+    "a group without ids": edit(lambda r: r["groups"]["blocks.0.conv"].pop("kept")),
+    "shapes gone": edit(lambda r: r.pop("shapes")),
+    "shapes that lie": edit(lambda r: r["shapes"].update({"readout.weight": [1, 1]})),
+    "sizes of text": edit(lambda r: r["sizes"]["readout"].update(in_features="many")),
+    "sizes of an unknown layer": edit(lambda r: r["sizes"].update(ghost={"groups": 1})),
+}
+
+
+@pytest.mark.parametrize("command", ["inspect", "measure"])
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+def test_corrupt_saved_networks(
+    shell: Shell, finished: Path, corruption: str, command: str
+) -> None:
+    shutil.copytree(finished / "compact", shell.folder / "saved")
+    CORRUPTIONS[corruption](shell.folder / "saved")
+    options = ["--data", "digits"] if command == "measure" else []
+    code = shell(command, "saved", *options)
+    if command == "measure" and corruption in ("groups of text", "a group without ids"):
+        return  # which channels were kept is not needed to measure
+    says(shell, code)
+    assert code in (DataError.exit_code, ConfigError.exit_code)
+
+
+def test_a_saved_file_executes_nothing(shell: Shell, finished: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(shell.folder / "executed"),)
+
+    shutil.copytree(finished / "compact", shell.folder / "saved")
+    torch.save({"readout.weight": Evil()}, shell.folder / "saved" / "weights.safetensors")
+    code = shell("measure", "saved", "--data", "digits")
+    says(shell, code, "weights.safetensors")
+    assert not (shell.folder / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["inspect", "vgg61"], ["Did you mean 'vgg16'?"]),
+        (["inspect", "nowhere/at/all"], ["neither a network nor a directory"]),
+        (["inspect", "digits", "--size", "1"], ["size"]),
+        (["inspect", "digits", "--width", "0"], ["width"]),
+        (["inspect", "digits", "--T", "0"], ["T"]),
+        (["measure", "nowhere"], ["holds no saved network"]),
+        (["measure", "."], ["holds no saved network"]),
+        (["measure", "small.toml"], ["holds no saved network"]),
+        (["frobnicate"], ["frobnicate"]),
+        (["prune"], ["Missing argument"]),
+        (["inspect", "digits", "--classes", "ten"], ["--classes"]),
+    ],
+)
+def test_bad_input_to_the_other_commands(
+    shell: Shell, arguments: list[str], words: list[str]
+) -> None:
+    says(shell, shell(*arguments), *words)
+
+
+def test_measure_without_data_says_what_is_missing(shell: Shell, finished: Path) -> None:
+    shutil.copytree(finished / "compact", shell.folder / "alone")
+    says(shell, shell("measure", "alone"), "--data")
+
+
+# --- errors of every kind ------------------------------------------------------------------
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "kind", [ConfigError, StructureError, CertificateError, DataError, TrainingError]
+)
+def test_each_kind_of_error_has_its_code(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, kind: type[MicrogliaError]
+) -> None:
+    monkeypatch.setattr("microglia.cli.commands.methods", raising(kind("what was wrong")))
+    assert shell("methods") == kind.exit_code
+    assert shell.err == "microglia: what was wrong\n"
+
+
+def test_exit_codes_differ() -> None:
+    kinds = [ConfigError, StructureError, CertificateError, DataError, TrainingError]
+    assert len({kind.exit_code for kind in kinds}) == len(kinds)
+
+
+def test_an_interrupt_is_130(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("microglia.cli.commands.methods", raising(KeyboardInterrupt()))
+    assert shell("methods") == 130
+    assert "interrupted" in shell.err
+    assert "Traceback" not in shell.err
+
+
+def test_the_unexpected_is_one_line_unless_debugged(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("microglia.cli.commands.methods", raising(ZeroDivisionError("a\nb")))
+    assert shell("methods") == 1
+    assert shell.err.splitlines()[0] == "microglia: unexpected ZeroDivisionError: a"
+    assert "--debug" in shell.err
+    assert "Traceback" not in shell.err
+    with pytest.raises(ZeroDivisionError):
+        shell("methods", "--debug")
+
+
+def test_missing_packages_are_named(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
+    for name in [n for n in sys.modules if n.startswith("microglia.training.")]:
+        if name.rsplit(".", 1)[1] in ("callback", "module", "recorder", "progress"):
+            monkeypatch.delitem(sys.modules, name)
+    code = shell("prune", "small.toml")
+    says(shell, code, "lightning", "pip install 'microglia[train]'")
+    assert shell.files() == {"small.toml"}
+
+
+# --- a real process ------------------------------------------------------------------------
+
+
+def process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    command = "from microglia.cli import main; main()"
+    source = str(Path(mg.__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, "-c", command, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_entry_point_leaves_with_the_code(tmp_path: Path) -> None:
+    out, err = (started := process("prune", "absent.toml", folder=tmp_path)).communicate()
+    assert (started.returncode, out) == (5, "")
+    assert err == "microglia: No config file at 'absent.toml'.\n"
+
+
+def test_ctrl_c_while_training_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL.replace("epochs = 1", "epochs = 100000"))
+    started = process("prune", "small.toml", folder=tmp_path)
+    while not list(tmp_path.glob(".out-*/networks/*/metrics.jsonl")):
+        assert started.poll() is None, started.communicate()
+        time.sleep(0.1)
+    started.send_signal(signal.SIGINT)
+    _, err = started.communicate()
+    assert started.returncode == 130
+    assert "Traceback" not in err
+    assert {p.name for p in tmp_path.iterdir()} == {"small.toml"}
