@@ -28,6 +28,7 @@ def report(*, hostile: bool = False, seeds: int = 2) -> Report:
         title=f"SCA on digits {word}",
         method="sca",
         table=Table(COLUMNS, rows, titles={"sca": "SCA"}),
+        headline=("accuracy", "parameters"),
         kept=KeptOverTime([0, 1, 2.5], {word: [8, 5, 4], "blocks.1": [8, 7, 6]}),
         scores={
             word: GroupScores([0.1, 0.4, 0.2], [False, True, True]),
@@ -119,6 +120,15 @@ def test_table_certificate_facts_and_config_are_readable(page: Page) -> None:
     text = " ".join(page.text)
     for word in ("SCA on digits", "90.50 ± 0.71", "×0.10", "same in float64", "machine", "name ="):
         assert word in text
+
+
+def test_the_headline_gives_percentages_as_they_are_and_the_rest_as_ratios() -> None:
+    text = render(report(seeds=1))
+    tiles = re.findall(r'class="tile"><span>(.*?)</span><b>(.*?)</b><span>(.*?)</span>', text)
+    assert tiles == [
+        ("accuracy", "90.00 %", "dense: 90.00 %"),
+        ("parameters", "×0.10", "5,678; dense: 58,474"),
+    ]
 
 
 def test_text_from_outside_cannot_become_markup() -> None:

@@ -64,7 +64,9 @@ def test_float32_is_bit_equal_where_nothing_is_folded(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["vgg16", "conv5", "preresnet20"])
-def test_folding_flips_few_spikes_in_float32(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folding_flips_few_spikes_in_float32(
+    name: str, record_property: Callable[[str, object], None]
+) -> None:
     model = build(name, classes=10, channels=3, T=4, width=1 / 8)
     for norm in model.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm):

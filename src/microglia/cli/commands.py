@@ -72,8 +72,8 @@ def inspect(
         side = size or (8 if target == "digits" else 32)
         planes = channels or (1 if target == "digits" else 3)
         torch.manual_seed(0)
-        model = build(target, classes=classes, channels=planes, T=T, size=side, width=width)
-        _print_structure(console, model, example=torch.rand(2, planes, side, side))
+        named = build(target, classes=classes, channels=planes, T=T, size=side, width=width)
+        _print_structure(console, named, example=torch.rand(2, planes, side, side))
         return
     if not Path(target).exists():
         raise DataError(

@@ -22,6 +22,7 @@ def report_of(
         title=_title(bench, table),
         method=method.name,
         table=table,
+        headline=("accuracy", "parameters", "energy_nj_once", "latency_ms"),
         kept=_kept_over_time(method, steps_per_epoch=bench.steps_per_epoch),
         scores={
             group: GroupScores(scores=score.tolist(), stayed=method.kept[group].tolist())
@@ -37,7 +38,7 @@ def report_of(
             ("data", _data(bench)),
             *describe(dict(record)),
         ],
-        notes=_notes(bench),
+        notes=_notes(bench, scores=bool(method.scores)),
         config=config.to_toml(),
     )
 
@@ -74,9 +75,14 @@ def _data(bench: Bench) -> str:
     )
 
 
-def _notes(bench: Bench) -> list[str]:
+def _notes(bench: Bench, *, scores: bool) -> list[str]:
     output = bench.config.output
+    about_scores = (
+        "Importance scores are those of the last update. A unit that was closed then is silent and "
+        "scores low; one that stayed all the same was regrown."
+    )
     return [
+        *([about_scores] if scores else []),
         "Every pruned network was compacted, saved, reloaded from its file and then measured; the "
         "masked one never is. The dense network was measured as trained.",
         "The test images were measured once, after everything had been trained. The validation "

@@ -12,9 +12,15 @@ if TYPE_CHECKING:
 
 def console_table(table: Table, *, caption: str = "") -> RichTable:
     """Figures down and networks across, so that it fits a terminal; ratios to the reference."""
+    from rich import box
     from rich.table import Table as RichTable
 
-    grid = RichTable(caption=caption or None, caption_justify="left", header_style="bold")
+    grid = RichTable(
+        box=box.SIMPLE_HEAD,
+        caption=caption or None,
+        caption_justify="left",
+        header_style="bold",
+    )
     grid.add_column("")
     for network in table.rows:
         grid.add_column(table.title(network), justify="right")
@@ -29,4 +35,4 @@ def _cell(table: Table, network: str, key: str) -> str:
     text, ratio = table.text(network, key), table.ratio(network, key)
     if ratio is None or network == table.reference:
         return text
-    return f"{text}  [dim]×{ratio:.2f}[/dim]"
+    return f"{text} [dim]×{ratio:.2f}[/dim]"

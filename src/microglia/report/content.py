@@ -29,11 +29,15 @@ class GroupScores:
 
 @dataclass(frozen=True)
 class Report:
-    """One run. `method` names its row of the table; facts are (heading, text) pairs, in order."""
+    """One run. `method` names its row of the table; facts are (heading, text) pairs, in order.
+
+    `headline` names the few figures that stand large on top.
+    """
 
     title: str
     method: str
     table: Table
+    headline: Sequence[str] = ()
     kept: KeptOverTime | None = None
     scores: Mapping[str, GroupScores] = field(default_factory=dict)
     certificate: Sequence[tuple[str, str]] = ()

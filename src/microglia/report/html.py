@@ -87,7 +87,7 @@ def _sections(report: Report, charts: dict[str, Chart]) -> Iterable[str]:
     if "scores" in charts:
         yield _section(
             "Importance scores",
-            "At the end of training, one dot a unit. Hollow dots were removed.",
+            "At the last update, one dot a unit. Hollow dots were removed.",
             '<div class="chart" id="scores"></div>',
         )
     if report.certificate:
@@ -108,27 +108,31 @@ def _section(title: str, hint: str, body: str) -> str:
 
 
 def _tiles(report: Report) -> str:
-    """The four figures that answer "was it worth it?", read off the method's row."""
-    table, method = report.table, report.method
-    tiles = []
-    for key in ("accuracy", "parameters", "accumulates", "latency"):
-        if not table.values(method, key):
-            continue
-        column, ratio = table.column(key), table.ratio(method, key)
-        if key == "accuracy":
-            figure = f"{table.text(method, key)} {column.unit}"
-            below = ""
-            if table.reference in table.rows:
-                reference = table.text(table.reference, key)
-                below = f"{table.title(table.reference)}: {reference} {column.unit}"
-        else:
-            figure = f"×{ratio:.2f}" if ratio is not None else table.text(method, key)
-            below = f"{table.text(method, key)} {column.unit}"
-        tiles.append(
-            f'<div class="tile"><span>{escape(column.title)}</span><b>{escape(figure)}</b>'
-            f"<span>{escape(below)}</span></div>"
-        )
-    return f'<div class="tiles">{"".join(tiles)}</div>'
+    """The figures that answer "was it worth it?", read off the method's row."""
+    tiles = [
+        _tile(report.table, report.method, key)
+        for key in report.headline
+        if report.table.values(report.method, key)
+    ]
+    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+
+
+def _tile(table: Table, method: str, key: str) -> str:
+    """A percentage as it is, anything else as its ratio to the reference."""
+    column, ratio = table.column(key), table.ratio(method, key)
+    figure = f"{table.text(method, key)} {column.unit}".strip()
+    if ratio is None:
+        large, small = figure, ""
+    else:
+        reference = f"{table.title(table.reference)}: {table.text(table.reference, key)}"
+        reference = f"{reference} {column.unit}".strip()
+        large, small = f"×{ratio:.2f}", f"{figure}; {reference}"
+        if column.unit == "%":
+            large, small = figure, reference
+    return (
+        f'<div class="tile"><span>{escape(column.title)}</span><b>{escape(large)}</b>'
+        f"<span>{escape(small)}</span></div>"
+    )
 
 
 def _caption(table: Table) -> str:

@@ -1,0 +1,230 @@
+"""How much faster VGG16 gets when channels are removed, both sides on the fastest path.
+
+The paper's VGG16 (T=4, 32x32 images) is compacted under two masks that close the same fraction of
+its convolutions' channels: `uniform`, the same fraction of every layer, and `deep`, more of each
+deeper layer, as SCA's own masks do. Dense and compact networks are accelerated and timed in turn.
+Asserts nothing.
+
+    python benchmarks/latency_vgg16.py [--sparsity 0.7] [--batch 32] [--threads 2] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import microglia as mg
+from microglia.gates import Gates
+from microglia.metrics.latency import Latency, compare_latency
+from microglia.networks import build
+from microglia.runtime import accelerate, keep_freed_memory
+from microglia.structure import Structure
+from microglia.surgery import compact
+
+SEED = 0
+TARGET = 0.65
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A dense network against its compacted form: one forward pass of the whole batch each."""
+
+    dense_ms: float
+    dense_quartiles_ms: tuple[float, float]
+    compact_ms: float
+    compact_quartiles_ms: tuple[float, float]
+    speedup: float
+    """Median of the paired ratios of times."""
+    speedup_quartiles: tuple[float, float]
+    dense_macs: int
+    compact_macs: int
+
+    @property
+    def macs_ratio(self) -> float:
+        return self.dense_macs / self.compact_macs
+
+    @property
+    def efficiency(self) -> float:
+        """Which part of the saved multiply-accumulates is saved time."""
+        return self.speedup / self.macs_ratio
+
+
+def compare(dense: nn.Module, small: nn.Module, x: Tensor, *, repeats: int) -> Comparison:
+    """Accelerate both networks and time them in turn on the same input."""
+    models = {
+        name: accelerate(model, example_input=x[:1])
+        for name, model in (("dense", dense), ("compact", small))
+    }
+    times: dict[str, Latency] = compare_latency(models, x, repeats=repeats)
+    speedup, low, high = times["compact"].speedup_over(times["dense"])
+    return Comparison(
+        dense_ms=times["dense"].median_ms,
+        dense_quartiles_ms=times["dense"].quartiles_ms,
+        compact_ms=times["compact"].median_ms,
+        compact_quartiles_ms=times["compact"].quartiles_ms,
+        speedup=speedup,
+        speedup_quartiles=(low, high),
+        dense_macs=executed_macs(dense, x[:1]),
+        compact_macs=executed_macs(small, x[:1]),
+    )
+
+
+def executed_macs(model: nn.Module, x: Tensor) -> int:
+    """Multiply-accumulates of the convolutions and linear layers in one forward pass, as executed.
+
+    Padding counts; a first layer that is computed once for all timesteps counts once.
+    """
+    total = 0
+
+    def count(module: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
+        nonlocal total
+        total += y.numel() * module.weight[0].numel()
+
+    layers = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    handles = [m.register_forward_hook(count) for m in layers]
+    mg.reset(model)
+    with torch.no_grad():
+        model(x)
+    mg.reset(model)
+    for handle in handles:
+        handle.remove()
+    return total
+
+
+def uniform(widths: list[int], sparsity: float) -> list[int]:
+    """Channels kept in each layer: the same fraction of all."""
+    return [max(1, round(c * (1 - sparsity))) for c in widths]
+
+
+def deep(widths: list[int], sparsity: float) -> list[int]:
+    """Channels kept in layer l: C_l · exp(−a·l), with a such that the whole fraction is right."""
+    low, high = 0.0, 10.0
+    for _ in range(50):
+        a = (low + high) / 2
+        kept = [max(1, round(c * math.exp(-a * place))) for place, c in enumerate(widths)]
+        low, high = (a, high) if sum(kept) > (1 - sparsity) * sum(widths) else (low, a)
+    return kept
+
+
+MASKS: dict[str, Callable[[list[int], float], list[int]]] = {"uniform": uniform, "deep": deep}
+
+
+def compacted(model: nn.Module, structure: Structure, kept: list[int], x: Tensor) -> nn.Module:
+    """The network without all but `kept[l]` randomly chosen channels of its l-th convolution."""
+    keep = {}
+    for group, count in zip(convolutions(model, structure), kept, strict=True):
+        name, size = group
+        mask = torch.zeros(size, dtype=torch.bool)
+        mask[torch.randperm(size)[:count]] = True
+        keep[name] = mask
+    gates = Gates(model, structure)
+    gates.set(keep)
+    small = compact(model, structure, keep, example_input=x, verify=False).model
+    gates.remove()
+    return small
+
+
+def convolutions(model: nn.Module, structure: Structure) -> list[tuple[str, int]]:
+    """Names and sizes of the groups that convolutions compute, first layer first."""
+    return [
+        (group.name, group.size)
+        for group in structure.groups
+        if isinstance(model.get_submodule(group.layers[0]), nn.Conv2d)
+    ]
+
+
+def machine() -> dict[str, object]:
+    """What the times depend on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    wide = [f for f in fields.get("flags", "").split() if f.startswith(("avx", "amx", "fma"))]
+    return {
+        "architecture": platform.machine(),
+        "processor": fields.get("model name", platform.processor()),
+        "cores": os.cpu_count(),
+        "flags": " ".join(wide),
+        "torch_uses": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "torch": torch.__version__,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sparsity", type=float, default=0.7)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    about = machine()
+    about["keeps_freed_memory"] = keep_freed_memory()
+    for key, value in about.items():
+        print(f"{key.replace('_', ' '):>18}: {value}")
+    print(f"{'seed':>18}: {args.seed}\n{'batch':>18}: {args.batch}, T=4, float32")
+
+    model = build("vgg16", classes=10, channels=3, T=4).eval()
+    for norm in model.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            nn.init.uniform_(norm.bias, 0.2, 0.9)  # untrained it would be silent
+    x = torch.rand(args.batch, 3, 32, 32)
+    structure = mg.analyse(model, x[:1])
+    widths = [size for _, size in convolutions(model, structure)]
+
+    results = {}
+    for name, mask in MASKS.items():
+        kept = mask(widths, args.sparsity)
+        small = compacted(model, structure, kept, x[:1])
+        result = compare(model, small, x, repeats=args.repeats)
+        results[name] = {"kept": kept, **asdict(result)}
+        results[name] |= {"macs_ratio": result.macs_ratio, "efficiency": result.efficiency}
+        report(name, kept, widths, result)
+    if args.json:
+        record = {
+            "benchmark": "latency_vgg16",
+            "machine": about,
+            "seed": args.seed,
+            "batch": args.batch,
+            "sparsity": args.sparsity,
+            "repeats": args.repeats,
+            "results": results,
+        }
+        args.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def report(name: str, kept: list[int], widths: list[int], result: Comparison) -> None:
+    """Print one comparison: medians, with quartiles in brackets."""
+
+    def spread(quartiles: tuple[float, float], digits: int) -> str:
+        return f"[{quartiles[0]:.{digits}f}, {quartiles[1]:.{digits}f}]"
+
+    print(
+        f"\n{name}: {sum(kept)} of {sum(widths)} channels kept ({', '.join(map(str, kept))})\n"
+        f"  dense    {result.dense_ms:8.1f} ms {spread(result.dense_quartiles_ms, 1)}"
+        f"  {result.dense_macs / 1e6:8.1f} M MACs an image\n"
+        f"  compact  {result.compact_ms:8.1f} ms {spread(result.compact_quartiles_ms, 1)}"
+        f"  {result.compact_macs / 1e6:8.1f} M MACs an image\n"
+        f"  {result.speedup:.2f} times as fast {spread(result.speedup_quartiles, 2)}"
+        f" with {result.macs_ratio:.2f} times fewer MACs:"
+        f" {result.efficiency:.2f} of the ratio (wanted: {TARGET})"
+    )
+
+
+if __name__ == "__main__":
+    main()
