@@ -1,4 +1,4 @@
-"""A closed channel is silent, and its weights learn as if it were open."""
+"""A closed channel is silent; its norm learns as if it were open, and nothing before it does."""
 
 from __future__ import annotations
 
@@ -100,22 +100,37 @@ def test_a_closed_channel_fires_nowhere(name: str) -> None:
 
 
 def reference(model: nn.Module, structure: Structure, keep: dict[str, Tensor]) -> None:
-    """Gates written out:  x + (m x - x) with the bracket a constant to autograd."""
+    """Gates written out, with `[.]` a constant to autograd.
+
+    At a gate   x + [m x - x]      where the norm's output is gated: straight through,
+                m x                where there is no norm
+    before a norm whose output is gated   m x + [(1 - m) x]
+    """
     for group in structure.groups:
         for site in group.gates:
-            open_ = torch.ones(site.channel.numel())
-            mine = site.channel >= 0
-            open_[mine] = keep[group.name][site.channel[mine]].float()
-
-            def gate(x: Tensor, site: Any = site, m: Tensor = open_) -> Tensor:
-                m = m.to(x.dtype).reshape([-1] + [1] * (-site.dim - 1))
-                return x + (m * x - x).detach()
-
             module = model.get_submodule(site.module)
+            m = mask_along(site.channel, keep[group.name], site.dim)
+
+            def gate(x: Tensor, m: Tensor = m, normed: bool = bool(site.norms)) -> Tensor:
+                m = m.to(x.dtype)
+                return x + (m * x - x).detach() if normed else m * x
+
             if site.side == "input":
-                module.register_forward_pre_hook(lambda m, a, g=gate: (g(a[0]), *a[1:]))
+                module.register_forward_pre_hook(lambda _, a, g=gate: (g(a[0]), *a[1:]))
             else:
-                module.register_forward_hook(lambda m, a, y, g=gate: g(y))
+                module.register_forward_hook(lambda _, a, y, g=gate: g(y))
+            for norm in site.norms:
+                m = mask_along(group.norms[norm], keep[group.name], site.dim)
+                model.get_submodule(norm).register_forward_pre_hook(
+                    lambda _, a, m=m: (m.to(a[0]) * a[0] + ((1 - m.to(a[0])) * a[0]).detach(),)
+                )
+
+
+def mask_along(channel: Tensor, keep: Tensor, dim: int) -> Tensor:
+    """1 where a position is open or another group's, to be multiplied along an axis."""
+    m = torch.ones(channel.numel())
+    m[channel >= 0] = keep[channel[channel >= 0]].float()
+    return m.reshape([-1] + [1] * (-dim - 1))
 
 
 def gradients(model: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor | None]]:
@@ -127,7 +142,7 @@ def gradients(model: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor | N
 
 
 @pytest.mark.parametrize("name", zoo.NETWORKS)
-def test_outputs_and_gradients_are_those_of_a_straight_through_gate(name: str) -> None:
+def test_outputs_and_gradients_are_those_of_gates_written_out(name: str) -> None:
     model, x, structure, keep = zoo.masked(name, sparsity=0.5, T=3)
     written, _ = zoo.make(name, T=3)
     reference(written, structure, keep)
@@ -199,6 +214,18 @@ def test_a_closed_channel_tells_how_much_it_would_help(seed: int) -> None:
     expected = (kept["current"].flatten(0, 1) * normed).sum((0, 2, 3))
     assert torch.allclose(norm.weight.grad, expected, rtol=1e-3, atol=1e-5)
     assert bool((norm.weight.grad[1::2] != 0).any())
+
+
+@pytest.mark.parametrize("name", ["chain", "adaptive pooling, PLIF", "pre-activation"])
+def test_nothing_before_a_closed_channel_learns_from_it(name: str) -> None:
+    model, x, structure, keep = zoo.masked(name, sparsity=0.5, T=3)
+    gradients(model.train(), x)
+    for group in structure.groups:
+        for layer_name in group.layers:
+            module = model.get_submodule(layer_name)
+            rows = module.weight.grad.flatten(1).abs().sum(1)
+            assert not rows[~keep[group.name]].any(), layer_name
+            assert rows[keep[group.name]].any(), layer_name
 
 
 # --- memory that is shared --------------------------------------------------------------------

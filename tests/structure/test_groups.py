@@ -106,7 +106,7 @@ def test_the_print_names_every_group_and_every_reason(name: str) -> None:
 
 
 def test_a_network_without_neurons_is_refused() -> None:
-    with pytest.raises(mg.StructureError, match="no spiking neuron.*register_neuron"):
+    with pytest.raises(mg.StructureError, match=r"no spiking neuron.*register_neuron"):
         mg.analyse(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.rand(1, 3, 8, 8))
 
 

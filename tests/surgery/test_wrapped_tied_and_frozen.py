@@ -39,7 +39,7 @@ def test_data_parallel_is_refused_by_name(deep: bool) -> None:
 def test_a_compiled_network_is_refused_by_name() -> None:
     model, x = zoo.make("chain")
     compiled = torch.compile(model)  # compiles at the first call, which never comes
-    with pytest.raises(mg.StructureError, match="compiled.*_orig_mod"):
+    with pytest.raises(mg.StructureError, match=r"compiled.*_orig_mod"):
         mg.analyse(compiled, x)
     assert type(compiled).__name__ == "OptimizedModule"
 
