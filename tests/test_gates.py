@@ -377,10 +377,9 @@ def first(out: Any) -> Tensor:
 def test_taking_gates_out_gives_the_network_back(name: str) -> None:
     model, x = zoo.make(name)
     model.eval()
-    before = zoo.snapshot(model)
-    mg.reset(model)
     expected = first(model(x))
     mg.reset(model)
+    before = zoo.snapshot(model)
     structure = zoo.structure_of(name)
     gates = Gates(model, structure)
     gates.set(zoo.random_keep(structure, 0.5, seed=0))

@@ -13,10 +13,12 @@ import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from spikingjelly.activation_based.model import ms_resnet, sew_resnet, spiking_resnet
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 import microglia as mg
 from microglia.gates import Gates
 from microglia.structure import Structure
+from microglia.surgery.certificate import as_dtype, cast
 
 
 class MyNeuron(nn.Module):
@@ -88,7 +90,7 @@ def chain(
 
 def adaptive(T: int) -> nn.Module:
     """No norm, adaptive pooling, a soft reset, PLIF."""
-    node = lambda: neuron.ParametricLIFNode(v_reset=None)  # noqa: E731
+    node = lambda: neuron.ParametricLIFNode(1.3, v_threshold=0.5, v_reset=None)  # noqa: E731
     body = nn.Sequential(
         layer.Conv2d(3, 8, 3, padding=1),
         node(),
@@ -154,10 +156,12 @@ class Cat(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.a, self.b = layer.Conv2d(3, 6, 3, padding=1), layer.Conv2d(3, 4, 5, padding=2)
-        self.bn, self.sn = layer.BatchNorm2d(10), neuron.LIFNode()
-        self.mix, self.sn2 = layer.Conv2d(10, 12, 1), neuron.LIFNode()
-        self.grouped, self.sn3 = layer.Conv2d(12, 12, 3, padding=1, groups=3), neuron.LIFNode()
-        self.depth, self.sn4 = layer.Conv2d(12, 24, 3, padding=1, groups=12), neuron.LIFNode()
+        self.bn, self.sn = layer.BatchNorm2d(10), neuron.LIFNode(v_threshold=0.5)
+        self.mix, self.sn2 = layer.Conv2d(10, 12, 1), neuron.LIFNode(v_threshold=0.5)
+        self.grouped = layer.Conv2d(12, 12, 3, padding=1, groups=3)
+        self.sn3 = neuron.LIFNode(v_threshold=0.5)
+        self.depth = layer.Conv2d(12, 24, 3, padding=1, groups=12)
+        self.sn4 = neuron.LIFNode(v_threshold=0.5)
         self.fc = layer.Linear(24 * 16, 5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -483,6 +487,18 @@ def masked(
     keep = random_keep(structure, sparsity, seed)
     Gates(model, structure).set(keep)
     return model, x, structure, keep
+
+
+def double(model: nn.Module) -> nn.Module:
+    """The network in float64, also where a surrogate (snnTorch's) gives float32 spikes."""
+    for module in cast(model, torch.float64).modules():
+        if next(module.children(), None) is None:
+            module.register_forward_pre_hook(lambda m, a: tree_map(_as_double, a), prepend=True)
+    return model
+
+
+def _as_double(x: Any) -> Any:
+    return as_dtype(x, torch.float64)
 
 
 def whole_or_sampled(sampled: Iterable[Any], whole: Iterable[Any]) -> list[Any]:

@@ -60,6 +60,10 @@ def load(path: str | _Path, model: _nn.Module | None = None) -> _Any:
         DataError: a file is missing, damaged, or of another format.
         ConfigError: the network in the file is not the one that was passed, or none was.
     """
-    from microglia.networks import build
 
-    return _load(path, model, build=lambda name, arguments: build(name, **arguments))
+    def build(name: str, arguments: dict[str, _Any]) -> _nn.Module:
+        from microglia.networks import build as build_network  # these need SpikingJelly
+
+        return build_network(name, **arguments)
+
+    return _load(path, model, build=build)

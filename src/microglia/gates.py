@@ -59,15 +59,14 @@ class ChannelGate(Hook):
         rows = (group.owner >= 0).nonzero().flatten().flip(0)
         first[group.owner[rows]] = rows
         self._rows = first[site.channel[mine]]
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[Tensor, int] | None = None
         self._closed = torch.empty(0, dtype=torch.long)
 
     def closed(self) -> Tensor:
         """The closed positions along the channel axis, read again whenever the mask changed."""
         mask: Tensor = getattr(self.owner, GATE)
-        seen = (id(mask), mask._version)
-        if seen != self._seen:
-            self._seen = seen
+        if self._seen is None or self._seen[0] is not mask or self._seen[1] != mask._version:
+            self._seen = (mask, mask._version)
             shut = ~mask.cpu()[self._rows]
             self._closed = self._positions[shut].to(mask.device)
         return self._closed

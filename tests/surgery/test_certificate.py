@@ -196,11 +196,11 @@ def test_the_refusal_names_the_first_layer_that_differs() -> None:
         certify(model, small, structure, keep, x)
 
 
-class Restless(neuron.IFNode):
+class Restless(zoo.MyNeuron):
     """Fires without an input: its potential drifts up by itself."""
 
-    def neuronal_charge(self, x: Tensor) -> None:
-        self.v = self.v + x + 0.4
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + 0.4)
 
 
 class Biased(nn.Module):
@@ -216,7 +216,7 @@ class Biased(nn.Module):
     "node",
     [
         lambda: Restless(),
-        lambda: neuron.IFNode(v_threshold=-0.5, v_reset=-1.0),
+        lambda: neuron.IFNode(v_threshold=-0.5, v_reset=None),
         lambda: neuron.LIFNode(tau=2.0, v_threshold=0.1, v_reset=0.5),
     ],
 )

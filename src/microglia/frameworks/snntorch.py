@@ -32,6 +32,7 @@ def _reset(module: nn.Module) -> None:
         state = getattr(module, name, None)
         if isinstance(state, Tensor):
             setattr(module, name, torch.zeros(0, device=state.device))
+    vars(module).pop("reset", None)  # the last reset signal, which a new layer doesn't have
 
 
 def _threshold(module: Any) -> float | Tensor:

@@ -122,7 +122,7 @@ class Pruner(ABC):
         self.model, self.example_input, self.optimizer = model, example_input, optimizer
         self.floor, self.round_to, self.scope, self.rate = floor, round_to, scope, penalty
         self.ledger = ledger
-        whole = analyse(model, example_input)
+        self._whole = whole = analyse(model, example_input)
         self.structure = _open(whole, protect, residual=residual, linear=linear, name=self.name)
         if isinstance(sparsity, Mapping):
             self.structure = _named(self.structure, sparsity)
@@ -196,7 +196,7 @@ class Pruner(ABC):
             optimizer=self.optimizer,
             scheduler=scheduler,
             average=average,
-            ledger=self.ledger,
+            ledger=self.ledger or Ledger.open(self.model, self._whole),
         )
 
     def detach(self) -> None:

@@ -80,7 +80,7 @@ def _sections(report: Report, charts: dict[str, Chart]) -> Iterable[str]:
     if "kept" in charts:
         yield _section(
             "Units kept, layer by layer",
-            "After each change of structure; from the first layer (pale) to the last (strong).",
+            "After each change of structure; from the first layer (faint) to the last (strong).",
             '<div class="chart" id="kept"></div>',
         )
     yield "</div>"

@@ -26,8 +26,10 @@ class SlicedMaxPool2d(nn.MaxPool2d):
 
 def accelerate_pool(module: Any) -> None:
     """Turn a plain max pooling of maps into its sliced form, in place; others are left alone."""
-    plain = module.padding in (0, (0, 0)) and module.dilation in (1, (1, 1))
-    if type(module) in _kinds() and plain and not (module.ceil_mode or module.return_indices):
+    if type(module) not in _kinds() or module.ceil_mode or module.return_indices:
+        return
+    plain = _pair(module.padding) == (0, 0) and _pair(module.dilation) == (1, 1)
+    if plain and max(_pair(module.kernel_size)) > 1:  # a window of 1 would give a view of the input
         module.__class__ = SlicedMaxPool2d
 
 

@@ -82,9 +82,8 @@ class _Scan(neuron.BaseNode):  # type: ignore[misc]  # SpikingJelly is untyped
     def _may_overwrite(self, x: Tensor) -> bool:
         if not self.overwrites_current or self._forward_hooks:  # hooks are given the current too
             return False
-        repeated = 0 in x.stride()
         foreign = x.is_inference() and not torch.is_inference_mode_enabled()
-        return not (repeated or foreign)
+        return not (foreign or _overlaps_itself(x))
 
 
 class ScannedIF(_Scan, neuron.IFNode):  # type: ignore[misc]  # SpikingJelly is untyped
@@ -139,6 +138,17 @@ def accelerate_neuron(module: Any, *, overwrites_current: bool) -> None:
 def _fires_by_step(surrogate: Any) -> bool:
     own = type(surrogate).__module__.startswith("spikingjelly.")
     return own and type(surrogate).__name__ in _STEPS and bool(surrogate.spiking)
+
+
+def _overlaps_itself(x: Tensor) -> bool:
+    """Whether two elements may share memory, as where a current is repeated over time."""
+    reach = 0
+    for stride, size in sorted(zip(x.stride(), x.shape, strict=True)):
+        if size > 1:
+            if stride <= reach:
+                return True
+            reach += (size - 1) * stride
+    return False
 
 
 def _reset(h: Tensor, v: Tensor, threshold: float, rest: float | None) -> None:

@@ -14,10 +14,17 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+# What `contiguous`, `reshape` and `to` come down to. Whether they copy depends on layout, batch and
+# precision, so a later run may well look at the same memory where this one made a copy.
+_PERHAPS_COPIES = {"aten::clone", "aten::_to_copy"}
+
 
 @dataclass(frozen=True)
 class View:
-    """A way to look at a block of memory; equal views show the same numbers in the same order."""
+    """A way to look at a block of memory; equal views show the same numbers in the same order.
+
+    A block and its mere copies count as one.
+    """
 
     block: int
     offset: int
@@ -120,8 +127,11 @@ class Trace(TorchDispatchMode):
         # begin where some that was freed began.
         new = {_address(y) for y in results if self._blocks.get(_address(y)) not in given}
         for address in new:
-            self._blocks[address] = self._new_block()
-            self.made.add(self._blocks[address])
+            if func._schema.name in _PERHAPS_COPIES:
+                self._blocks[address] = self.view(args[0]).block
+            else:
+                self._blocks[address] = self._new_block()
+                self.made.add(self._blocks[address])
         if new or not results or func._schema.is_mutable:
             for block in given | {self.view(y).block for y in results}:
                 self.touching[block].append(len(self.operations))

@@ -66,9 +66,10 @@ def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
         raise
     except Exception as error:
         shapes = [tuple(x.shape) for x in tree_leaves(arguments) if isinstance(x, Tensor)]
+        why = str(error).rstrip(".")
         raise StructureError(
             f"{type(model).__name__} fails on the example input of shape "
-            f"{', '.join(map(str, shapes))}: {error}. Pass an input as in training."
+            f"{', '.join(map(str, shapes))}: {why}. Pass an input as in training."
         ) from error
 
 

@@ -48,16 +48,17 @@ def _operations(structure: Structure, keep: Keep, density: Mapping[str, Tensor])
     for use in structure.uses:
         out = _stays(structure, keep, use.out)
         into = _stays(structure, keep, use.into).to(torch.float64)
+        groups = _groups(use, int(into.sum()))
         if use.layer in density:
             into = into * density[use.layer].to(torch.float64)
-        total += float(into.sum()) * int(out.sum()) / _groups(use, into) * use.kernel * use.places
+        total += float(into.sum()) * int(out.sum()) / groups * use.kernel * use.places
     return total
 
 
-def _groups(use: Use, into: Tensor) -> float:
-    depthwise = use.groups > 1 and use.groups == into.numel()
-    # A depthwise kernel reads one channel: C_out * C_in / groups with groups cut alike.
-    return max(float((into > 0).sum()), 1.0) if depthwise else use.groups
+def _groups(use: Use, inputs: int) -> int:
+    """Groups that are left: a depthwise convolution has as many as input channels."""
+    depthwise = use.groups > 1 and use.groups == use.into[0].numel()
+    return inputs if depthwise else use.groups
 
 
 def _stays(structure: Structure, keep: Keep, positions: tuple[Tensor, Tensor]) -> Tensor:

@@ -88,14 +88,14 @@ def _sizes(
             leaf = leaf_of.get(f"{prefix}.{tensor}" if prefix else tensor)
             return None if leaf is None else positions.get((leaf, dim))
 
-        wanted: dict[str, int] = _own_sizes(module) | resize(module, kept)
+        wanted: dict[str, int] = own_sizes(module) | resize(module, kept)
         changed = {k: v for k, v in wanted.items() if getattr(module, k) != v}
         if changed:
             sizes[name] = changed
     return sizes
 
 
-def _own_sizes(module: Any) -> dict[str, int]:
+def own_sizes(module: Any) -> dict[str, int]:
     """The sizes of PyTorch's own layers, read off their tensors."""
     if isinstance(module, nn.modules.conv._ConvNd):
         rows, columns = module.weight.shape[:2]

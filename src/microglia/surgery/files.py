@@ -22,7 +22,7 @@ from microglia.errors import ConfigError, DataError
 from microglia.frameworks import GATE, bare_copy, reset, spiking_neurons
 from microglia.structure.trace import named_leaves
 from microglia.surgery.compact import Compact
-from microglia.surgery.cut import replace_tensor, set_sizes
+from microglia.surgery.cut import own_sizes, replace_tensor, set_sizes
 
 FORMAT = "microglia-1"
 WEIGHTS, STRUCTURE = "weights.safetensors", "structure.json"
@@ -44,6 +44,8 @@ def save(small: Compact, path: str | Path) -> Path:
         DataError: the disk is full or the place can't be written.
     """
     path = Path(path)
+    if path.exists() and not _is_saved(path):
+        raise DataError(f"{path}: holds something else than a saved network, which would be lost")
     model = bare_copy(small.model)
     reset(model)
     tensors, aliases = _tensors(model)
@@ -51,6 +53,7 @@ def save(small: Compact, path: str | Path) -> Path:
         "format": FORMAT,
         "network": getattr(small.model, "microglia_network", None),
         "class": type(small.model).__name__,
+        "neurons": _neurons(model),
         "groups": small.ledger.to_dict(),
         "sizes": _all_sizes(small.model),
         "shapes": {name: list(t.shape) for name, t in tensors.items()},
@@ -65,14 +68,30 @@ def save(small: Compact, path: str | Path) -> Path:
     try:
         save_file(tensors, scratch / WEIGHTS)
         (scratch / STRUCTURE).write_text(json.dumps(record, indent=1) + "\n")
-        if path.exists():
-            shutil.rmtree(path)
-        scratch.replace(path)
+        _put(scratch, path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: could not be saved ({error}); nothing was left behind") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return path
+
+
+def _is_saved(path: Path) -> bool:
+    return path.is_dir() and {p.name for p in path.iterdir()} <= {WEIGHTS, STRUCTURE}
+
+
+def _put(new: Path, path: Path) -> None:
+    """Move a directory to a place, and only then let go of what was there."""
+    old = new.with_name(f"{new.name}-old")
+    if path.exists():
+        path.replace(old)
+    try:
+        new.replace(path)
+    except OSError:
+        if old.exists():
+            old.replace(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load(path: str | Path, model: nn.Module | None = None, *, build: Builder | None = None) -> Any:
@@ -99,7 +118,7 @@ def load(path: str | Path, model: nn.Module | None = None, *, build: Builder | N
                 f"{path}: this file holds a {record.get('class')}; pass an unpruned one, "
                 "mg.load(path, model=...)"
             )
-        model = build(str(network["name"]), dict(network["arguments"]))
+        model = _built(network, build, path)
     small = bare_copy(model)
     reset(small)
     _fit(small, tensors, record, path)
@@ -107,12 +126,24 @@ def load(path: str | Path, model: nn.Module | None = None, *, build: Builder | N
     return small.eval()
 
 
+def _built(network: Any, build: Builder, path: Path) -> nn.Module:
+    """The network that the file names, as our own builders make it."""
+    try:
+        return build(str(network["name"]), dict(network["arguments"]))
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, KeyError, RuntimeError, OverflowError, MemoryError) as error:
+        raise DataError(
+            f"{path / STRUCTURE}: the network that it names can't be built ({error})"
+        ) from error
+
+
 def _record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads((path / STRUCTURE).read_text())
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no saved network ({STRUCTURE} is missing)") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path / STRUCTURE}: can't be read ({error})") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise DataError(f"{path / STRUCTURE}: not a '{FORMAT}' file")
@@ -120,7 +151,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _fit(model: nn.Module, tensors: dict[str, Tensor], record: dict[str, Any], path: Path) -> None:
-    shapes = record.get("shapes", {})
+    shapes, sizes, neurons = (_mapping(record, k, path) for k in ("shapes", "sizes", "neurons"))
     mine, _ = _tensors(model)
     if set(tensors) != set(shapes) or set(tensors) != set(mine):
         odd = sorted(set(tensors) ^ set(mine))[:3] or sorted(set(tensors) ^ set(shapes))[:3]
@@ -128,6 +159,10 @@ def _fit(model: nn.Module, tensors: dict[str, Tensor], record: dict[str, Any], p
             f"{path}: the file is not of this network; tensors that only one side has: "
             f"{', '.join(odd)}"
         )
+    for name, held in sorted(neurons.items()):
+        given = _neurons(model).get(name)
+        if held != given:
+            raise ConfigError(f"{path}: '{name}' is a {held} in the file and a {given} here")
     names = {alias: all_names for all_names, _ in named_leaves(model) for alias in all_names}
     for name, value in tensors.items():
         wide = mine[name]
@@ -140,13 +175,36 @@ def _fit(model: nn.Module, tensors: dict[str, Tensor], record: dict[str, Any], p
                 f"{tuple(wide.shape)} and {wide.dtype} was expected"
             )
         replace_tensor(model, names[name], value.to(wide.device))
-    modules = dict(model.named_modules())
-    for name, sizes in record.get("sizes", {}).items():
-        for attribute, size in sizes.items():
-            sound = attribute in _SIZES and type(size) is int and size > 0
-            if name not in modules or not sound or not hasattr(modules[name], attribute):
-                raise DataError(f"{path / STRUCTURE}: '{name}.{attribute} = {size}' is not a size")
-    set_sizes(model, record.get("sizes", {}))
+    expected = _all_sizes(model)
+    if set(sizes) != set(expected):
+        odd = sorted(set(sizes) ^ set(expected))[:3]
+        raise DataError(f"{path / STRUCTURE}: sizes of other modules: {', '.join(odd)}")
+    for name, given in sizes.items():
+        _check_sizes(name, given, expected[name], own_sizes(model.get_submodule(name)), path)
+    set_sizes(model, sizes)
+
+
+def _check_sizes(
+    name: str, given: Any, wide: dict[str, int], implied: dict[str, int], path: Path
+) -> None:
+    """The sizes of one module: no larger than the unpruned one's, and those of its tensors."""
+    if not isinstance(given, dict) or set(given) != set(wide):
+        raise DataError(f"{path / STRUCTURE}: '{name}' has the sizes {', '.join(wide)}, no others")
+    for attribute, size in given.items():
+        sound = type(size) is int and 0 < size <= wide[attribute]
+        if not sound or size != implied.get(attribute, size):
+            raise DataError(f"{path / STRUCTURE}: '{name}.{attribute} = {size}' is not its size")
+
+
+def _neurons(model: nn.Module) -> dict[str, str]:
+    return {name: type(module).__name__ for name, module in spiking_neurons(model).items()}
+
+
+def _mapping(record: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+    value = record.get(key)
+    if not isinstance(value, dict):
+        raise DataError(f"{path / STRUCTURE}: '{key}' is missing or damaged")
+    return value
 
 
 def _tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
