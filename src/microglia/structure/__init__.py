@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from microglia.errors import StructureError
-from microglia.frameworks import bare_copy, reset, spiking_neurons
+from microglia.frameworks import bare_copy, neuron_kind, reset, spiking_neurons
 from microglia.structure.build import build
 from microglia.structure.groups import Cut, Group, Keep, Site, Structure, Use
 from microglia.structure.trace import Trace
@@ -18,10 +18,11 @@ __all__ = ["Cut", "Group", "Keep", "Site", "Structure", "Use", "as_arguments", "
 
 
 def trace_structure(model: nn.Module, example_input: Any) -> Structure:
-    """The groups of channels of a network, from two passes over a copy of it.
+    """The groups of channels of a network, from one or two passes over a copy of it.
 
-    The second pass, with the neurons' states left by the first, shows recurrent connections:
-    spikes of one step that meet weights in the next.
+    Two timesteps show recurrent connections: spikes of one step that meet weights in the next.
+    Where one call of the network isn't several timesteps for every neuron, a second pass goes on
+    from the neurons' states that the first one left.
 
     Args:
         model: the network; left exactly as it was.
@@ -48,9 +49,19 @@ def trace_structure(model: nn.Module, example_input: Any) -> Structure:
     trace = Trace(copy)
     trace.inputs(x for x in tree_leaves(arguments) if isinstance(x, Tensor))
     with torch.random.fork_rng(devices=[]), torch.no_grad(), trace:
-        outputs = [run(copy, arguments) for _ in range(2)]
+        outputs = [run(copy, arguments)]
+        trace.end_of_pass()
+        if not _steps_inside(trace):
+            outputs.append(run(copy, arguments))
     trace.pin_output(y for y in tree_leaves(outputs) if isinstance(y, Tensor))
     return build(trace, name=type(model).__name__)
+
+
+def _steps_inside(trace: Trace) -> bool:
+    """Whether every neuron was given two timesteps or more at once."""
+    kinds = [(m, neuron_kind(m)) for m in spiking_neurons(trace.model).values()]
+    multi = all(kind is not None and kind.multi_step(m) for m, kind in kinds)
+    return multi and all(reading.shape[0] > 1 for reading in trace.neurons)
 
 
 def as_arguments(example_input: Any) -> tuple[Any, ...]:

@@ -96,14 +96,16 @@ def _cut_alike(trace: Trace, component: NDArray[np.int32], free: set[int]) -> li
     """The free classes, together where they have equally many atoms in the same dimensions."""
     sizes = np.diff([*trace.labels.starts, trace.labels.size])
     blocks = np.repeat(np.arange(len(sizes)), sizes)
-    pairs, counts = np.unique(np.stack([component, blocks]), axis=1, return_counts=True)
-    touches: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for (c, block), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
-        if c in free and trace.labels.owners[block][0] != ANYWHERE:
-            touches[c].append((block, count))
-    alike: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
-    for c, where in touches.items():
-        alike[tuple(where)].append(c)
+    # One number for each pair: NumPy sorts numbers far faster than columns.
+    pairs, counts = np.unique(component.astype(np.int64) * len(sizes) + blocks, return_counts=True)
+    classes, block = np.divmod(pairs, len(sizes))
+    real = np.array([leaf != ANYWHERE for leaf, _ in trace.labels.owners])[block]
+    classes, touches = classes[real], np.stack([block, counts], axis=1)[real]
+    alike: dict[bytes, list[int]] = defaultdict(list)
+    names, starts = np.unique(classes, return_index=True)
+    for c, where in zip(names.tolist(), np.split(touches, starts[1:]), strict=True):
+        if c in free:
+            alike[where.tobytes()].append(c)
     return list(alike.values())
 
 
@@ -243,8 +245,7 @@ def _fixed(trace: Trace, component: NDArray[np.int32], pinned: dict[int, str]) -
 
 
 def _uses(trace: Trace, channels: _Channels) -> list[Use]:
-    """The uses of weights in one forward pass; the second pass of the trace repeats them."""
-    half = len(trace.synapses) // 2
+    """The uses of weights in one forward pass; a second pass of the trace repeats them."""
     return [
         Use(
             layer=u.layer,
@@ -255,5 +256,5 @@ def _uses(trace: Trace, channels: _Channels) -> list[Use]:
             kernel=u.kernel,
             places=u.places,
         )
-        for u in trace.synapses[:half]
+        for u in trace.synapses[: trace.uses]
     ]

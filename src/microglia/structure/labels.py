@@ -50,8 +50,9 @@ class Labels:
         if a is b or (a.shape == b.shape and torch.equal(a, b)):
             return
         left, right = torch.broadcast_tensors(a, b)
-        pairs = np.stack([left.reshape(-1).numpy(), right.reshape(-1).numpy()])
-        pairs = np.unique(pairs, axis=1)
+        # One number for each pair (PIN is -1): NumPy sorts numbers far faster than columns.
+        codes = (left.reshape(-1).numpy() + 1) * (self.size + 1) + right.reshape(-1).numpy() + 1
+        pairs = np.stack(np.divmod(np.unique(codes), self.size + 1)) - 1
         stuck = (pairs == PIN).any(axis=0)
         if stuck.any():
             self.pin(torch.from_numpy(pairs[:, stuck].reshape(-1)), reason)
@@ -87,9 +88,17 @@ def varying(shadow: Tensor) -> tuple[int, ...]:
 def compress(shadow: Tensor) -> Tensor:
     """The same shadow with size 1 along every dimension where it is constant."""
     for d, n in enumerate(shadow.shape):
-        if n > 1 and bool((shadow == shadow.narrow(d, 0, 1)).all()):
+        if n > 1 and _constant(shadow, d):
             shadow = shadow.narrow(d, 0, 1)
     return shadow
+
+
+def _constant(shadow: Tensor, dim: int) -> bool:
+    if shadow.stride(dim) == 0:
+        return True
+    first = shadow.narrow(dim, 0, 1)
+    alike = torch.equal(first, shadow.narrow(dim, 1, 1))  # quickly settles most
+    return alike and bool((shadow == first).all())
 
 
 def full(shadow: Tensor, shape: torch.Size) -> Tensor:

@@ -1,6 +1,6 @@
 """Run a network on real tensors and watch which channels meet which.
 
-A dispatch mode sees every ATen operation; each one has a rule in `rules.py` that says how
+A dispatch mode sees every ATen operation; each one has a rule in `rules/` that says how
 labels pass through it. What arrives with no history, or passes an operation without a rule,
 is pinned or refused, never guessed.
 """
@@ -37,13 +37,15 @@ class Storage:
 
 
 class Trace(TorchDispatchMode):
-    """Everything that one run of the network tells about its channels."""
+    """Everything that a run or two of the network tell about its channels."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
         self.labels = Labels()
         self.synapses: list[Synapses] = []
+        self.uses = 0
+        """How many of these the first pass over the network made."""
         self.neurons: list[Reading] = []
         self.outputs: list[Reading] = []
         self.sums: list[Tensor] = []
@@ -84,6 +86,10 @@ class Trace(TorchDispatchMode):
         super().__exit__(*exc)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
+
+    def end_of_pass(self) -> None:
+        """The network was run once."""
+        self.uses = len(self.synapses)
 
     def inputs(self, tensors: Iterator[Tensor]) -> None:
         """The network's inputs: none of their channels can be removed."""

@@ -67,7 +67,10 @@ def certify(
         CertificateError: a spike or an output differs, with the layer where it first does.
     """
     arguments = as_arguments(example_input)
-    double = [_run(model, arguments, torch.float64) for model in (masked, small)]
+    precision = next((p.dtype for p in small.parameters()), torch.float32)
+    # One copy of each serves both precisions: float32 in float64 and back is the same number.
+    copies = [fresh_copy(model).eval() for model in (masked, small)]
+    double = [_run(copy, arguments, torch.float64) for copy in copies]
     neurons, spikes, silent = 0, 0, []
     for name, (_, ours) in double[0].layers.items():
         kept = kept_positions(structure, keep, name, ours.shape)
@@ -99,8 +102,7 @@ def certify(
             f"the compacted network's output differs by {difference:.2e} in float64 "
             f"(at most {OUTPUT_TOLERANCE:.0e} was wanted)"
         )
-    precision = next((p.dtype for p in small.parameters()), torch.float32)
-    flips, margin = _flips(masked, small, structure, keep, arguments, precision)
+    flips, margin = _flips(copies, structure, keep, arguments, precision)
     return Certificate(
         neurons=neurons,
         spikes=spikes,
@@ -119,15 +121,15 @@ class _Run:
     outputs: list[Tensor]
 
 
-def _run(model: nn.Module, arguments: Any, dtype: torch.dtype, *, membrane: bool = False) -> _Run:
-    copy = cast(fresh_copy(model), dtype).eval()
-    reset(copy)
+def _run(copy: nn.Module, arguments: Any, dtype: torch.dtype, *, membrane: bool = False) -> _Run:
+    """Cast a network, run it, and write down what fires."""
+    reset(cast(copy, dtype))
+    hooks: list[Any] = []
     for module in copy.modules():
         # Some surrogates (snnTorch's) give float32 spikes whatever they are given.
         if next(module.children(), None) is None:
-            module.register_forward_pre_hook(
-                lambda m, args: tree_map(lambda x: as_dtype(x, dtype), args), prepend=True
-            )
+            hook = lambda m, args: tree_map(lambda x: as_dtype(x, dtype), args)  # noqa: E731
+            hooks.append(module.register_forward_pre_hook(hook, prepend=True))
     seen: dict[str, list[tuple[Tensor | None, Tensor]]] = {}
     before: dict[str, Any] = {}
     for name, module in copy.named_modules():
@@ -144,8 +146,7 @@ def _run(model: nn.Module, arguments: Any, dtype: torch.dtype, *, membrane: bool
             spikes = first_tensor(out).detach().clone()
             seen.setdefault(name, []).append((h, spikes))
 
-        module.register_forward_pre_hook(enter)
-        module.register_forward_hook(leave)
+        hooks += module.register_forward_pre_hook(enter), module.register_forward_hook(leave)
     inputs = tree_map(lambda x: as_dtype(x, dtype), arguments)
     device = next((p.device for p in copy.parameters()), torch.device("cpu"))
     inputs = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, inputs)
@@ -158,6 +159,8 @@ def _run(model: nn.Module, arguments: Any, dtype: torch.dtype, *, membrane: bool
             for y in tree_leaves(copy(*inputs))
             if isinstance(y, Tensor)
         ]
+    for hook in hooks:
+        hook.remove()
     layers = {}
     for name, calls in seen.items():
         potentials = [h for h, _ in calls if h is not None]
@@ -218,16 +221,15 @@ def _differ(a: Tensor, b: Tensor) -> str:
 
 
 def _flips(
-    masked: nn.Module,
-    small: nn.Module,
+    copies: list[nn.Module],
     structure: Structure,
     keep: Keep,
     arguments: Any,
     dtype: torch.dtype,
 ) -> tuple[int, float]:
     """Spikes that differ in the network's own precision, and how near the first was."""
-    ours = _run(masked, arguments, dtype, membrane=True)
-    theirs = _run(small, arguments, dtype)
+    ours = _run(copies[0], arguments, dtype, membrane=True)
+    theirs = _run(copies[1], arguments, dtype)
     flips, margin, first = 0, 0.0, True
     for name, (h, spikes) in ours.layers.items():
         kept = kept_positions(structure, keep, name, spikes.shape)
@@ -236,7 +238,7 @@ def _flips(
         flips += count
         if count and first:
             first = False
-            margin = _margin(masked, name, h, kept, differ)
+            margin = _margin(copies[0], name, h, kept, differ)
             if margin > FLIP_MARGIN:
                 raise CertificateError(
                     f"{name}: in {dtype} a spike first flips at {margin:.1e} thresholds from the "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,7 @@ def save(small: Compact, path: str | Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        scratch.chmod(stat.S_IMODE(path.parent.stat().st_mode))  # mkdtemp's is for one's own eyes
     except OSError as error:
         raise DataError(f"{path}: can't be written ({error.strerror})") from error
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microglia.frameworks import bare_copy, fresh_copy
+from microglia.frameworks import bare_copy
 from microglia.structure import Keep, Structure
 from microglia.surgery.cut import replace_tensor, tensor_at
 
@@ -29,8 +29,8 @@ class Ledger:
 
     @staticmethod
     def open(model: nn.Module, structure: Structure) -> Ledger:
-        """A ledger in which nothing has been removed yet."""
-        return Ledger(structure, structure.everything(), bare_copy(model))
+        """A ledger in which nothing has been removed yet; it looks at the network itself."""
+        return Ledger(structure, structure.everything(), model)
 
     def ids(self) -> dict[str, list[int]]:
         """The original ids of the channels left in each group."""
@@ -54,7 +54,7 @@ class Ledger:
 
     def widened(self, model: nn.Module) -> nn.Module:
         """The network at its original width, channels that are left as they are in `model`."""
-        wide = fresh_copy(self.dense)
+        wide = bare_copy(self.dense)
         positions = self.structure.positions(self.keep)
         with torch.no_grad():
             for leaf, names in enumerate(self.structure.leaves):
