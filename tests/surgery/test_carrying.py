@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim import lr_scheduler
 from torch.optim.swa_utils import AveragedModel
 
 import microglia as mg
@@ -33,7 +34,6 @@ class Trained:
         self.y = torch.randint(5, (4,), generator=g)
         self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 3, 0.5)
-        self.average = AveragedModel(self.model)
         self.pruner = mg.SCA(
             self.model,
             sparsity=0.5,
@@ -43,6 +43,7 @@ class Trained:
             until=4,
             penalty=0.0,
         )
+        self.average = AveragedModel(self.model)
         for _ in range(5):
             self.step(self.model, self.optimizer)
             self.scheduler.step()
@@ -79,13 +80,71 @@ def test_training_goes_on_as_if_nothing_had_been_cut(optimizer: str) -> None:
     assert {id(p) for g in small.optimizer.param_groups for p in g["params"]} == live
 
 
+SCHEDULERS: dict[str, Any] = {
+    "StepLR": lambda o: lr_scheduler.StepLR(o, 3, 0.5),
+    "MultiStepLR": lambda o: lr_scheduler.MultiStepLR(o, [2, 6], 0.3),
+    "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 12),
+    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=20),
+    "LambdaLR": lambda o: lr_scheduler.LambdaLR(o, [lambda s: 0.9**s, lambda s: 0.8**s]),
+    "SequentialLR": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.LinearLR(o, 0.1, total_iters=7), lr_scheduler.StepLR(o, 2)], [7]
+    ),
+    "ReduceLROnPlateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=2),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_schedule_goes_on_at_its_place(name: str) -> None:
+    """Two groups of parameters, each with a rate of its own."""
+    model, x = zoo.make("chain")
+    last = list(model.body[-1].parameters())
+    first = [p for p in model.parameters() if all(p is not q for q in last)]
+    optimizer = torch.optim.SGD([{"params": first}, {"params": last, "lr": 0.5}], lr=0.1)
+    scheduler = SCHEDULERS[name](optimizer)
+
+    def rates(o: torch.optim.Optimizer, s: Any) -> list[float]:
+        o.step()
+        s.step(1.0) if name == "ReduceLROnPlateau" else s.step()
+        return [group["lr"] for group in o.param_groups]
+
+    for _ in range(4):
+        rates(optimizer, scheduler)
+    pruner = mg.Magnitude(model, sparsity=0.5, example_input=x, optimizer=optimizer)
+    pruner.calibrate()
+    small = pruner.compact(scheduler=scheduler)
+    assert small.optimizer is not None
+    assert type(small.scheduler) is type(scheduler)
+    theirs = [rates(small.optimizer, small.scheduler) for _ in range(6)]
+    assert theirs == [rates(optimizer, scheduler) for _ in range(6)]
+    assert theirs[0] != theirs[-1]
+
+
 def test_the_moving_average_is_cut_alike() -> None:
     run = Trained()
+    run.average.update_parameters(run.model)
+    with torch.no_grad():
+        for p in run.average.module.parameters():
+            p.mul_(1.5)
     small = run.pruner.compact(average=run.average)
     assert isinstance(small.average, AveragedModel)
-    for a, b in zip(small.average.module.parameters(), small.model.parameters(), strict=True):
-        assert a.shape == b.shape
+    assert torch.allclose(
+        outputs(small.average.module.eval(), run.x), outputs(run.average.module.eval(), run.x)
+    )
+    assert not torch.allclose(
+        outputs(small.average.module, run.x), outputs(small.model.eval(), run.x)
+    )
+    run.average.update_parameters(run.model)
     small.average.update_parameters(small.model)
+    assert torch.allclose(outputs(small.average, run.x), outputs(run.average, run.x), atol=1e-6)
+
+
+def test_an_average_from_before_the_pruner_is_refused() -> None:
+    model, x = zoo.make("chain")
+    average = AveragedModel(model)
+    pruner = mg.Magnitude(model, sparsity=0.5, example_input=x)
+    pruner.calibrate()
+    with pytest.raises(mg.ConfigError, match="after the pruner"):
+        pruner.compact(average=average)
 
 
 def test_a_state_of_another_shape_is_refused() -> None:

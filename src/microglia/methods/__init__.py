@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from microglia.errors import ConfigError, nearest
 from microglia.methods.activity import Activity
-from microglia.methods.base import Change, Pruner
+from microglia.methods.base import Pruner
+from microglia.methods.change import Change
 from microglia.methods.magnitude import Magnitude
 from microglia.methods.random import Random
 from microglia.methods.sca import SCA

@@ -8,9 +8,11 @@ from typing import Any
 from torch import nn
 
 from microglia.errors import ConfigError
-from microglia.methods.base import Change, Pruner, run_over
+from microglia.methods.base import Pruner
+from microglia.methods.change import Change
 from microglia.methods.parts.scores import ActivityScore
 from microglia.methods.parts.traffic import Traffic
+from microglia.methods.parts.trained import run_over
 
 
 class Activity(Pruner):

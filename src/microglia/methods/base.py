@@ -4,65 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatch
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from microglia.errors import ConfigError, MicrogliaError, nearest
-from microglia.frameworks import reset
 from microglia.gates import Gates
+from microglia.methods.change import Change
 from microglia.methods.parts.budget import Budget, channels_left, cost_function, meet
+from microglia.methods.parts.part import Part
+from microglia.methods.parts.prunable import named, prunable
 from microglia.methods.parts.scope import Scope, Scores, partition, rounded, select, top
 from microglia.methods.parts.traffic import Traffic
-from microglia.structure import Group, Keep, Structure, as_arguments
+from microglia.structure import Keep
 from microglia.surgery import Compact, Ledger, analyse, compact
-
-
-class Part(Protocol):
-    """Something a method watches the network with; its sums belong to the method's state."""
-
-    def collect(self) -> None:
-        """An optimizer step was taken; gradients are still there."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The sums so far."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
-
-    def remove(self) -> None:
-        """Take the hooks out of the network."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """What one update did."""
-
-    step: int
-    """Optimizer steps taken so far."""
-    pruned: Mapping[str, list[int]]
-    """Group -> channels that were open and are closed now."""
-    regrown: Mapping[str, list[int]]
-    """Group -> channels that were closed and are open now."""
-    kept: Mapping[str, int]
-    """Group -> channels that are open now."""
-    sparsity: float
-    """Fraction of all prunable channels that are closed now."""
-    restart: bool = False
-    """The method asks the loop to start its learning-rate schedule again."""
-
-    def __str__(self) -> str:
-        off = sum(map(len, self.pruned.values()))
-        on = sum(map(len, self.regrown.values()))
-        return (
-            f"step {self.step}: {off} channels pruned, {on} regrown, "
-            f"{sum(self.kept.values())} open (sparsity {self.sparsity:.3f})"
-        )
 
 
 class Pruner(ABC):
@@ -123,9 +82,9 @@ class Pruner(ABC):
         self.floor, self.round_to, self.scope, self.rate = floor, round_to, scope, penalty
         self.ledger = ledger
         self._whole = whole = analyse(model, example_input)
-        self.structure = _open(whole, protect, residual=residual, linear=linear, name=self.name)
+        self.structure = prunable(whole, protect, residual=residual, linear=linear, name=self.name)
         if isinstance(sparsity, Mapping):
-            self.structure = _named(self.structure, sparsity)
+            self.structure = named(self.structure, sparsity)
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = 0
         """Optimizer steps taken."""
@@ -181,9 +140,13 @@ class Pruner(ABC):
         return self._prune(scores)
 
     def compact(
-        self, *, scheduler: LRScheduler | None = None, average: nn.Module | None = None
+        self, *, scheduler: LRScheduler | None = None, average: AveragedModel | None = None
     ) -> Compact:
         """The smaller network with its optimizer, certificate and ledger; this one is untouched.
+
+        Args:
+            scheduler: of the pruner's optimizer, carried over with it.
+            average: an `AveragedModel` of the network, made after the pruner.
 
         Raises:
             CertificateError: it does not compute what the gated network computes.
@@ -344,13 +307,7 @@ class Pruner(ABC):
         before = self.gates.keep()
         self.gates.set(keep)
         self.changes += 1
-        return Change(
-            step=self.steps,
-            pruned=_ids({n: before[n] & ~keep[n] for n in keep}),
-            regrown=_ids({n: ~before[n] & keep[n] for n in keep}),
-            kept=self.kept(),
-            sparsity=self.sparsity_reached,
-        )
+        return Change.between(before, self.gates.keep(), step=self.steps)
 
     def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._unseen += 1
@@ -370,33 +327,6 @@ class Pruner(ABC):
                 raise
 
 
-def run_over(model: nn.Module, batches: Iterable[Any]) -> int:
-    """Run the network over batches in eval mode without gradients; the number of batches.
-
-    Modes and neuron states are put back as they were (states: cleared).
-    """
-    modes = {module: module.training for module in model.modules()}
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    count = 0
-    try:
-        model.eval()
-        with torch.no_grad():
-            for batch in batches:
-                inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
-                reset(model)
-                model(*(x.to(device) for x in as_arguments(inputs)))
-                count += 1
-    finally:
-        reset(model)
-        for module, mode in modes.items():
-            module.training = mode
-    return count
-
-
-def _ids(masks: Mapping[str, Tensor]) -> dict[str, list[int]]:
-    return {n: m.nonzero().flatten().tolist() for n, m in masks.items() if bool(m.any())}
-
-
 def _check(*, floor: int, round_to: int, scope: str, residual: str, rate: float) -> None:
     for name, value in (("floor", floor), ("round_to", round_to)):
         if type(value) is not int or value < 1:
@@ -409,35 +339,3 @@ def _check(*, floor: int, round_to: int, scope: str, residual: str, rate: float)
             raise ConfigError(f"{name} can't be {word!r}.{nearest(str(word), known)}")
     if not isinstance(rate, (int, float)) or rate < 0:
         raise ConfigError(f"penalty is the rate of the L1 term, at least 0; got {rate!r}")
-
-
-def _open(
-    structure: Structure, protect: Sequence[str], *, residual: str, linear: bool, name: str
-) -> Structure:
-    """The groups that the method may prune."""
-    layers = [layer for g in structure.groups for layer in g.layers]
-    known = sorted({*layers, *structure.fixed})
-    for pattern in protect:
-        if not any(fnmatch(layer, pattern) for layer in known):
-            raise ConfigError(f"protect: no layer is called '{pattern}'.{nearest(pattern, known)}")
-
-    def chosen(group: Group) -> bool:
-        if any(fnmatch(layer, pattern) for layer in group.layers for pattern in protect):
-            return False
-        return (linear or group.kind == "conv") and (residual == "tied" or not group.stream)
-
-    left = structure.only(g for g in structure.groups if chosen(g))
-    if not left.groups:
-        kinds = sorted({g.kind for g in structure.groups})
-        hint = " Pass linear=True to prune its linear and recurrent layers." if kinds else ""
-        raise ConfigError(f"'{name}' finds nothing to prune.{hint}\n{structure}")
-    return left
-
-
-def _named(structure: Structure, sparsity: Mapping[str, float]) -> Structure:
-    """Only the groups that a mapping of sparsities names (by any of their layers)."""
-    names = [g.name for g in structure.groups]
-    for name in sparsity:
-        if name not in names:
-            raise ConfigError(f"sparsity: there is no group '{name}'.{nearest(name, names)}")
-    return structure.only(g for g in structure.groups if g.name in sparsity)

@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from microglia.methods.base import Change, Pruner, run_over
+from microglia.methods.base import Pruner
+from microglia.methods.change import Change
 from microglia.methods.parts.scores import filter_magnitude
 from microglia.methods.parts.traffic import Traffic
+from microglia.methods.parts.trained import run_over
 
 
 class Magnitude(Pruner):

@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from microglia.errors import MicrogliaError
-from microglia.methods.base import Change, Pruner
+from microglia.methods.base import Pruner
+from microglia.methods.change import Change
 from microglia.methods.parts.scores import random_scores
 
 

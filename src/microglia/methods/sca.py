@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError, nearest
-from microglia.methods.base import Change, Pruner
+from microglia.methods.base import Pruner
+from microglia.methods.change import Change
 from microglia.methods.parts.regrowth import GradientSignal
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, best, select

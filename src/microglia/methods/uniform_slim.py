@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from microglia.errors import MicrogliaError
-from microglia.methods.base import Change, Pruner
+from microglia.methods.base import Pruner
+from microglia.methods.change import Change
 
 
 class UniformSlim(Pruner):

@@ -8,12 +8,18 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from microglia.structure import Keep, Structure
 from microglia.surgery.certificate import Certificate, certify
 from microglia.surgery.cut import Sizes, cut, narrowed
 from microglia.surgery.ledger import Ledger
-from microglia.surgery.optimizers import carry_average, carry_optimizer, carry_scheduler
+from microglia.surgery.optimizers import (
+    carry_average,
+    carry_optimizer,
+    carry_scheduler,
+    check_average,
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ def compact(
     example_input: Any,
     optimizer: Optimizer | None = None,
     scheduler: LRScheduler | None = None,
-    average: nn.Module | None = None,
+    average: AveragedModel | None = None,
     ledger: Ledger | None = None,
     verify: bool = True,
 ) -> Compact:
@@ -48,7 +54,7 @@ def compact(
         model: a network whose gates are set to `keep`.
         example_input: what the certificate is computed on.
         optimizer, scheduler, average: carried over, with the state that belongs to what is left;
-            `average` is a `torch.optim.swa_utils.AveragedModel` of the same network.
+            `average` is an `AveragedModel` made of the network when its gates were in place.
         ledger: of an earlier cut of this network, so that ids stay the original ones.
         verify: compute the certificate.
 
@@ -56,6 +62,8 @@ def compact(
         CertificateError: the compacted network does not compute what the masked one does.
         ConfigError: a mask that would empty a group; an optimizer state that can't be carried.
     """
+    if average is not None:
+        check_average(average, model)
     small, sizes = cut(model, structure, keep)
     certificate = certify(model, small, structure, keep, example_input) if verify else None
     positions = structure.positions(keep)
@@ -73,6 +81,6 @@ def compact(
         optimizer=carried,
         scheduler=carry_scheduler(scheduler, carried) if scheduler and carried else None,
         average=carry_average(average, cut(average.module, structure, keep)[0])
-        if average is not None and isinstance(average.module, nn.Module)
+        if average is not None
         else None,
     )

@@ -6,10 +6,10 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from microglia.errors import ConfigError
 
@@ -73,8 +73,9 @@ def carry_scheduler(scheduler: LRScheduler, optimizer: Optimizer) -> LRScheduler
     carried = copy.copy(scheduler)
     carried.__dict__ = {**scheduler.__dict__}
     carried.optimizer = optimizer
-    # Only read by the warning about a scheduler that steps before its optimizer.
-    carried._step_count = max(scheduler._step_count, 2)
+    if hasattr(scheduler, "_step_count"):
+        # Only read by the warning about a scheduler that steps before its optimizer.
+        carried._step_count = max(scheduler._step_count, 2)
     for name in ("base_lrs", "_last_lr", "_milestones"):
         if isinstance(getattr(carried, name, None), list):
             setattr(carried, name, list(getattr(carried, name)))
@@ -84,9 +85,26 @@ def carry_scheduler(scheduler: LRScheduler, optimizer: Optimizer) -> LRScheduler
     return carried
 
 
-def carry_average(average: nn.Module, small: nn.Module) -> nn.Module:
-    """A moving average (`torch.optim.swa_utils.AveragedModel`) around a compacted network."""
-    carried = torch.optim.swa_utils.AveragedModel(small)
+def check_average(average: AveragedModel, model: nn.Module) -> None:
+    """Refuse a moving average that was made before the gates were put in.
+
+    PyTorch pairs the buffers of an average and its network by their order alone, so that the gates'
+    masks would have been copied over the statistics of norms.
+
+    Raises:
+        ConfigError: its buffers have other names than the network's.
+    """
+    theirs = {name for name, _ in average.module.named_buffers()}
+    if theirs != {name for name, _ in model.named_buffers()}:
+        raise ConfigError(
+            "average: its buffers are not those of the network with its gates, and PyTorch pairs "
+            "them by order alone. Make the AveragedModel after the pruner."
+        )
+
+
+def carry_average(average: AveragedModel, small: nn.Module) -> nn.Module:
+    """A moving average around a compacted network."""
+    carried = AveragedModel(small)
     carried.module = small
     for name in ("avg_fn", "multi_avg_fn", "use_buffers"):
         if hasattr(average, name):

@@ -1,0 +1,52 @@
+"""What one update of a pruner did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from microglia.structure import Keep
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one update did."""
+
+    step: int
+    """Optimizer steps taken so far."""
+    pruned: Mapping[str, list[int]]
+    """Group -> channels that were open and are closed now."""
+    regrown: Mapping[str, list[int]]
+    """Group -> channels that were closed and are open now."""
+    kept: Mapping[str, int]
+    """Group -> channels that are open now."""
+    sparsity: float
+    """Fraction of all prunable channels that are closed now."""
+    restart: bool = False
+    """The method asks the loop to start its learning-rate schedule again."""
+
+    @staticmethod
+    def between(before: Keep, after: Keep, *, step: int) -> Change:
+        """What changed from one mask to the next."""
+        closed = sum(int((~mask).sum()) for mask in after.values())
+        return Change(
+            step=step,
+            pruned=_ids({n: before[n] & ~after[n] for n in after}),
+            regrown=_ids({n: ~before[n] & after[n] for n in after}),
+            kept={n: int(mask.sum()) for n, mask in after.items()},
+            sparsity=closed / sum(mask.numel() for mask in after.values()),
+        )
+
+    def __str__(self) -> str:
+        off = sum(map(len, self.pruned.values()))
+        on = sum(map(len, self.regrown.values()))
+        return (
+            f"step {self.step}: {off} channels pruned, {on} regrown, "
+            f"{sum(self.kept.values())} open (sparsity {self.sparsity:.3f})"
+        )
+
+
+def _ids(masks: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    return {n: m.nonzero().flatten().tolist() for n, m in masks.items() if bool(m.any())}
