@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import microglia as mg
+from microglia.errors import ConfigError
 from microglia.experiment.bench import Bench
 from microglia.experiment.config import DENSE, PruningConfig
 from microglia.frameworks import fresh_copy
@@ -50,7 +51,15 @@ def check_pruning(bench: Bench) -> None:
     model = bench.network(seed)
     optimizer = build_optimizer(model, bench.config.training)
     budget = _budget(pruning)
-    _pruner(bench, model, optimizer, name=pruning.method, seed=seed, budget=budget).detach()
+    pruner = _pruner(bench, model, optimizer, name=pruning.method, seed=seed, budget=budget)
+    pruner.detach()
+    schedule, steps = getattr(pruner, "schedule", None), bench.steps_per_epoch
+    if schedule is not None and schedule.first > bench.config.training.epochs * steps:
+        raise ConfigError(
+            f"pruning: the first change of structure would come after {schedule.first / steps:g} "
+            f"epochs, and training ends after {bench.config.training.epochs}. Train longer, or "
+            "lower pruning.every_epochs or pruning.warmup_epochs."
+        )
 
 
 def train_dense(bench: Bench, seed: int) -> Trial:

@@ -19,6 +19,7 @@ from microglia.methods.parts.budget import Budget, channels_left, cost_function,
 from microglia.methods.parts.part import Part
 from microglia.methods.parts.prunable import named, prunable
 from microglia.methods.parts.scope import Scope, Scores, partition, rounded, select, top
+from microglia.methods.parts.scores import open_filters
 from microglia.methods.parts.traffic import Traffic
 from microglia.structure import Keep
 from microglia.surgery import Compact, Ledger, analyse, compact
@@ -93,6 +94,8 @@ class Pruner(ABC):
         self.last_scores: dict[str, Tensor] = {}
         self._unseen = 0
         self._solved: int | None = None
+        self._dense_cost: float | None = None
+        self._rows: list[tuple[str, Tensor]] | None = None
         self._parts: dict[str, Part] = {}
         self.gates = Gates(model, self.structure)
         self._check_floors()
@@ -103,15 +106,24 @@ class Pruner(ABC):
     # --- what a loop calls -----------------------------------------------------------------
 
     def penalty(self) -> Tensor:
-        """What the method adds to the loss: rate * sum |w| over the layers that it prunes."""
+        """What the method adds to the loss: rate * sum |w| over the filters of open channels.
+
+        Closed channels keep their weights: nothing else trains these, so that the penalty alone
+        would wear them down, and with them what regrowth could bring back.
+        """
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         total = torch.zeros((), device=device)
         if self.rate:
-            for name in dict.fromkeys(n for g in self.structure.groups for n in g.layers):
-                for p in self.model.get_submodule(name).parameters(recurse=False):
-                    if p.dim() > 1:
-                        total = total + p.abs().sum()
+            for name, rows in self._filters():
+                weight = self.model.get_parameter(name)
+                total = total + weight.index_select(0, rows).abs().sum()
         return self.rate * total
+
+    def _filters(self) -> list[tuple[str, Tensor]]:
+        """(weight, its rows that compute open channels), read again when the masks change."""
+        if self._rows is None:
+            self._rows = open_filters(self.model, self.structure, self.gates.keep())
+        return self._rows
 
     def step(self) -> Change | None:
         """Call after every `optimizer.step()`: None, or what was pruned and regrown."""
@@ -194,6 +206,7 @@ class Pruner(ABC):
             "changes": self.changes,
             "unseen": self._unseen,
             "solved": self._solved,
+            "dense_cost": self._dense_cost,
             "masks": self.gates.keep(),
             "scores": self.scores(),
             "generator": self.generator.get_state(),
@@ -211,8 +224,10 @@ class Pruner(ABC):
         if set(state["masks"]) != {g.name for g in self.structure.groups}:
             raise ConfigError("this state is of another network: its groups have other names")
         self.gates.set(state["masks"])
+        self._rows = None
         self.steps, self.changes = state["steps"], state["changes"]
         self._unseen, self._solved = state["unseen"], state["solved"]
+        self._dense_cost = state["dense_cost"]
         self.last_scores = {k: v.clone() for k, v in state["scores"].items()}
         self.generator.set_state(state["generator"])
         for name, part in self._parts.items():
@@ -266,7 +281,13 @@ class Pruner(ABC):
         if quantity == "latency" and self._solved is not None:
             kept: Keep = propose(self._solved)  # a clock is read once, not at every update
             return kept
+        least = sum(self._least(g.name) for g in self.structure.groups)
         traffic = self._parts.get("traffic")
+        if isinstance(traffic, Traffic) and not traffic.seen():
+            raise ConfigError(
+                f"'{self.name}' can't meet a target on SynOps before the network has run: pass "
+                "calibrate(batches) some data, or ask for macs"
+            )
         cost = cost_function(
             quantity,
             self.model,
@@ -274,9 +295,16 @@ class Pruner(ABC):
             example_input=self.example_input,
             density=traffic.density() if isinstance(traffic, Traffic) else {},
         )
-        least = sum(self._least(g.name) for g in self.structure.groups)
+        if self._dense_cost is None:  # of the network as it came, however it fires later
+            self._dense_cost = cost(self.structure.everything())
         self._solved, keep = meet(
-            self.structure, propose, cost, fraction=fraction, least=least, what=quantity
+            propose,
+            cost,
+            whole=self._dense_cost,
+            fraction=fraction,
+            range_=(least, sum(g.size for g in self.structure.groups)),
+            nearest=self.needs == "initialisation",
+            what=quantity,
         )
         return keep
 
@@ -306,6 +334,7 @@ class Pruner(ABC):
     def _apply(self, keep: Keep) -> Change:
         before = self.gates.keep()
         self.gates.set(keep)
+        self._rows = None
         self.changes += 1
         return Change.between(before, self.gates.keep(), step=self.steps)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from microglia.errors import ConfigError, nearest
 from microglia.methods.base import Pruner
 from microglia.methods.change import Change
+from microglia.methods.parts.budget import Budget
 from microglia.methods.parts.regrowth import GradientSignal
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, best, select
@@ -29,7 +30,7 @@ class SCA(Pruner):
                    A_c = mean over n, t, h, w of |H|
         2. regrow  of the others, open the qC of largest |dL/dgamma_c| (see `GradientSignal`)
 
-    so that C - pC channels are open, exactly. Scores are averaged since the last update.
+    so that C - pC channels are open, exactly. Scores are averaged over the last `every` steps.
 
     Args:
         every: optimizer steps between updates (the paper: one epoch).
@@ -77,12 +78,11 @@ class SCA(Pruner):
             raise ConfigError(f"score can't be {score!r}.{nearest(str(score), SCORES)}")
         if regrow_by not in ("gradient", "random"):
             raise ConfigError(f"regrow_by is 'gradient' or 'random', got {regrow_by!r}")
+        if samples is not None and (type(samples) is not int or samples < 1):
+            raise ConfigError(f"samples is a number of images, at least 1; got {samples!r}")
         self.regrow, self.regrow_by, self.score = regrow, regrow_by, score
+        _check_regrow(regrow, Budget(settings.get("sparsity"), settings.get("target")))
         super().__init__(model, penalty=penalty, **settings)
-        p = self.budget.sparsity
-        for fraction in p.values() if isinstance(p, Mapping) else [p]:
-            if fraction is not None:
-                self._share(fraction)
         if score in ("membrane", "released", "rate"):
             self._parts["score"] = ActivityScore(
                 model,
@@ -94,7 +94,10 @@ class SCA(Pruner):
             self._parts["signal"] = GradientSignal(model, self.structure, samples=samples)
 
     def _due(self) -> bool:
-        return self.schedule.due(self.steps)
+        due = self.schedule.due(self.steps)
+        if not due and self.steps % self.schedule.every == 0:
+            self._forget()  # what the warm-up showed says little of the network that follows
+        return due
 
     def _calibrated(self, batches: Iterable[Any]) -> None:
         return None
@@ -105,9 +108,12 @@ class SCA(Pruner):
         change = self._apply(
             self._within_budget(lambda count: self._propose(count, scores, signal))
         )
-        for part in self._parts.values():
-            part.clear()  # type: ignore[attr-defined]
+        self._forget()
         return change
+
+    def _forget(self) -> None:
+        for part in self._parts.values():
+            part.clear()
 
     def _propose(self, count: int, scores: Scores, signal: Scores) -> Keep:
         """The mask with `count` channels open: the best by score, and the regrown."""
@@ -116,7 +122,7 @@ class SCA(Pruner):
             total = sum(self.structure[n].size for n in names)
             least = {n: self._least(n) for n in names}
             grown = round(self._share(1 - stay / total) * total)
-            grown = min(grown, stay - sum(least.values()))
+            grown = max(0, min(grown, stay - sum(least.values())))
             alive = select({n: scores[n] for n in names}, stay - grown, least)
             again = best({n: signal[n].masked_fill(alive[n], -torch.inf) for n in names}, grown)
             keep.update({n: alive[n] | again[n] for n in names})
@@ -124,14 +130,7 @@ class SCA(Pruner):
 
     def _share(self, sparsity: float) -> float:
         """q for a given p."""
-        if self.regrow is None:
-            return min(0.1, (1 - sparsity) / 2)
-        if not self.regrow >= 0 or sparsity + self.regrow >= 1:
-            raise ConfigError(
-                f"regrow is the fraction of all channels that return, at least 0 and below "
-                f"1 - sparsity = {1 - sparsity:.2f}; got {self.regrow}"
-            )
-        return self.regrow
+        return min(0.1, (1 - sparsity) / 2) if self.regrow is None else self.regrow
 
     def _seen(self) -> tuple[Scores, Scores]:
         """Scores and regrowth signals since the last update."""
@@ -145,3 +144,16 @@ class SCA(Pruner):
         if isinstance(signal, GradientSignal):
             return scores, signal.mean()
         return scores, random_scores(self.structure, self.generator)
+
+
+def _check_regrow(regrow: float | None, budget: Budget) -> None:
+    """Refuse p + q >= 1; with a target p isn't known yet, and q is at most what stays."""
+    if regrow is None:
+        return
+    p = budget.sparsity
+    most = max(p.values()) if isinstance(p, Mapping) else p or 0.0
+    if not isinstance(regrow, (int, float)) or not 0 <= regrow < 1 - most:
+        raise ConfigError(
+            f"regrow is the fraction of all channels that return, at least 0 and below "
+            f"1 - sparsity = {1 - most:.2f}; got {regrow!r}"
+        )

@@ -58,23 +58,25 @@ def channels_left(structure: Structure, sparsity: float) -> int:
 
 
 def meet(
-    structure: Structure,
     propose: Callable[[int], Keep],
     cost: Callable[[Keep], float],
     *,
+    whole: float,
     fraction: float,
-    least: int,
+    range_: tuple[int, int],
+    nearest: bool,
     what: str,
 ) -> tuple[int, Keep]:
     """The largest number of channels whose mask costs at most `fraction` of the whole.
 
-    Bisection over the count; cost need only grow with it.
+    With `nearest` it may cost more, if that comes nearer: a control is to match, not to fit.
+    Bisection over the count, which lies in `range_`; cost need only grow with it.
 
     Raises:
         ConfigError: even the fewest channels that the floors allow cost more.
     """
-    whole = cost(structure.everything())
-    low, high = least, sum(g.size for g in structure.groups)
+    low, high = range_
+    most = high
     fewest = cost(propose(low))
     if fewest > fraction * whole:
         raise ConfigError(
@@ -88,6 +90,9 @@ def meet(
             low = middle
         else:
             high = middle - 1
+    if nearest and low < most:
+        below, above = (abs(cost(propose(n)) - fraction * whole) for n in (low, low + 1))
+        low += int(above < below)
     return low, propose(low)
 
 

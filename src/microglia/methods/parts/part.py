@@ -11,6 +11,9 @@ class Part(Protocol):
     def collect(self) -> None:
         """An optimizer step was taken; gradients are still there."""
 
+    def clear(self) -> None:
+        """Start afresh."""
+
     def state_dict(self) -> dict[str, Any]:
         """The sums so far."""
 

@@ -127,7 +127,7 @@ class _Product:
         def add(grad: Tensor) -> None:
             axis = grad.dim() + self.site.dim
             others = [d for d in range(grad.dim()) if d != axis]
-            total = (grad * current).sum(others).float()
+            total = (grad * current).sum(others, dtype=torch.float32)
             sums = on_device(self.signal.sums, self.group, total.device)
             mine, channel = self.mine.to(total.device), self.channel.to(total.device)
             sums[self.row].index_add_(0, channel, total[mine])

@@ -26,11 +26,15 @@ class Interval:
                 raise ConfigError(
                     f"{name} is a number of optimizer steps, at least {least}; got {value!r}"
                 )
-        if self.until is not None and self.until < max(self.every, self.warmup):
+        if self.until is not None and self.until < self.first:
             raise ConfigError(
-                f"until={self.until} comes before the first update, which is at step "
-                f"{max(self.every, self.warmup)}"
+                f"until={self.until} comes before the first update, which is at step {self.first}"
             )
+
+    @property
+    def first(self) -> int:
+        """The first step at which the method may act."""
+        return self.every * max(1, -(-self.warmup // self.every))
 
     def due(self, step: int) -> bool:
         """Whether the method acts after this optimizer step (counted from 1)."""

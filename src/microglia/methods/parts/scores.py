@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError
 from microglia.frameworks import Hook, Observation, first_tensor, neuron_kind
-from microglia.structure import Site, Structure
+from microglia.structure import Group, Keep, Site, Structure
 
 Activity = Literal["membrane", "released", "rate"]
 
@@ -125,7 +126,7 @@ class _Watch:
         activity = self._activity(seen)
         axis = activity.dim() + self.site.dim
         others = [d for d in range(activity.dim()) if d != axis]
-        total = activity.sum(others).to(torch.float32)
+        total = activity.sum(others, dtype=torch.float32)
         if self.channel.device != total.device:  # sums stay where the network runs
             self.mine, self.channel = self.mine.to(total.device), self.channel.to(total.device)
         sums = on_device(self.score.sums, self.group, total.device)
@@ -184,18 +185,35 @@ def filter_magnitude(model: nn.Module, structure: Structure) -> dict[str, Tensor
 def _rows(model: nn.Module, structure: Structure, index: int) -> Tensor:
     group = structure.groups[index]
     total, count = torch.zeros(group.size), torch.zeros(group.size)
-    for cut in group.cuts:
-        layer, _, attribute = structure.leaves[cut.leaf][0].rpartition(".")
-        if cut.leaf not in structure.parameters or layer not in group.layers or cut.dim != 0:
-            continue
-        weight: Tensor = getattr(model.get_submodule(layer), attribute)
-        if weight.dim() < 2:
-            continue
-        rows = weight.detach().abs().flatten(1).mean(1).float().cpu()
-        mine = cut.channel >= 0
-        total.index_add_(0, cut.channel[mine], rows[mine])
-        count.index_add_(0, cut.channel[mine], torch.ones(int(mine.sum())))
+    for name, channel in _weights(structure, group):
+        rows = model.get_parameter(name).detach().abs().flatten(1).mean(1).float().cpu()
+        mine = channel >= 0
+        total.index_add_(0, channel[mine], rows[mine])
+        count.index_add_(0, channel[mine], torch.ones(int(mine.sum())))
     return total / count.clamp(min=1)
+
+
+def _weights(structure: Structure, group: Group) -> Iterator[tuple[str, Tensor]]:
+    """The weights whose rows compute a group's channels, and the channel of each row."""
+    for cut in group.cuts:
+        name = structure.leaves[cut.leaf][0]
+        computes = name.rpartition(".")[0] in group.layers and cut.dim == 0
+        if cut.leaf in structure.parameters and computes and len(structure.shapes[cut.leaf]) > 1:
+            yield name, cut.channel
+
+
+def open_filters(model: nn.Module, structure: Structure, keep: Keep) -> list[tuple[str, Tensor]]:
+    """Each weight that computes prunable channels, and those of its rows that are open."""
+    stays: dict[str, Tensor] = {}
+    for group in structure.groups:
+        for name, channel in _weights(structure, group):
+            mine = channel >= 0
+            rows = stays.setdefault(name, torch.ones(len(channel), dtype=torch.bool))
+            rows[mine] &= keep[group.name].cpu()[channel[mine]]
+    return [
+        (name, rows.nonzero().flatten().to(model.get_parameter(name).device))
+        for name, rows in stays.items()
+    ]
 
 
 def random_scores(structure: Structure, generator: torch.Generator) -> dict[str, Tensor]:

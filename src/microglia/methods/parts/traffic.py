@@ -20,6 +20,7 @@ class Traffic:
     def __init__(self, model: nn.Module, structure: Structure) -> None:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, float] = {}
+        self.last: dict[str, Tensor] = {}
         self.always = False
         self._handles = []
         for use in structure.uses:
@@ -30,8 +31,20 @@ class Traffic:
                 self._handles.append(module.register_forward_pre_hook(_Count(self, use.layer)))
 
     def density(self) -> dict[str, Tensor]:
-        """Layer -> fraction of non-zero values of each input channel, where something was seen."""
-        return {n: s / self.counts[n] for n, s in self.sums.items() if self.counts[n]}
+        """Layer -> fraction of non-zero values of each input channel, where something was seen.
+
+        A channel that has been silent since `clear` counts as it did when it last fired: behind a
+        closed gate it tells nothing of what it would do if it were open.
+        """
+        for n, s in self.sums.items():
+            if self.counts[n]:
+                before = self.last.get(n, torch.zeros_like(s))
+                self.last[n] = torch.where(s > 0, s / self.counts[n], before)
+        return dict(self.last)
+
+    def seen(self) -> bool:
+        """Whether the network has run at all."""
+        return bool(self.last) or any(self.counts.values())
 
     def collect(self) -> None:
         """The counts are taken while the network runs."""
@@ -44,12 +57,17 @@ class Traffic:
 
     def state_dict(self) -> dict[str, Any]:
         """The counts so far."""
-        return {"sums": {k: v.clone() for k, v in self.sums.items()}, "counts": dict(self.counts)}
+        return {
+            "sums": {k: v.clone() for k, v in self.sums.items()},
+            "counts": dict(self.counts),
+            "last": {k: v.clone() for k, v in self.last.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from the counts of `state_dict`."""
         self.sums = {k: v.clone() for k, v in state["sums"].items()}
         self.counts = dict(state["counts"])
+        self.last = {k: v.clone() for k, v in state["last"].items()}
 
     def remove(self) -> None:
         """Take the hooks out of the network."""
