@@ -2,8 +2,8 @@
 
 The paper's VGG16 (T=4, 32x32 images) is compacted under masks that close the same fraction of its
 convolutions' channels: `uniform`, the same fraction of every layer, also in multiples of 16, and
-`deep`, more of each deeper layer, as SCA's own masks do. Dense and compact networks are accelerated
-and timed in turn. Asserts nothing.
+`deep`, more of each deeper layer, as SCA's published masks do. Dense and compact networks are
+accelerated and timed in turn. Asserts nothing.
 
     python benchmarks/latency_vgg16.py [--sparsity 0.7] [--batch 32] [--threads 2] [--json FILE]
 """

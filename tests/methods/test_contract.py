@@ -114,7 +114,9 @@ def test_a_target_is_met_to_within_one_channel(
     pruner = Loop(method, "chain", target={quantity: 0.4}, linear=True).prune()
     structure, keep = pruner.structure, pruner.gates.keep()
     whole = cost(structure, structure.everything())
-    assert cost(structure, keep) <= 0.4 * whole
+    matched = pruner.needs == "initialisation"  # a control comes as near as it can, also above
+    assert cost(structure, keep) <= 0.4 * whole or matched
+    assert cost(structure, keep) <= 0.45 * whole
     wider = []
     for group in structure.groups:
         if not keep[group.name].all():
@@ -134,11 +136,16 @@ def test_synops_and_latency_are_targets_too(
         lambda small, dense, x: count(small) / count(dense),
     )
     for quantity in ("synops", "latency"):
+        if quantity == "synops" and method.needs == "initialisation":
+            with pytest.raises(mg.ConfigError, match="before the network has run"):
+                Loop(method, "chain", target={quantity: 0.6})
+            continue
         loop = Loop(method, "chain", target={quantity: 0.6})
         pruner = loop.prune()
         assert 0 < pruner.sparsity_reached < 1
         if quantity == "latency":
-            assert count(pruner.compact().model) <= 0.6 * count(loop.model)
+            slack = 0.05 if method.needs == "initialisation" else 0.0
+            assert count(pruner.compact().model) <= (0.6 + slack) * count(loop.model)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

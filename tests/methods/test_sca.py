@@ -12,6 +12,7 @@ from test_contract import EVERY, Loop
 from torch import Tensor, nn
 
 import microglia as mg
+import zoo
 from microglia.methods import SCA
 from microglia.methods.parts.regrowth import GradientSignal
 from microglia.methods.parts.scores import ActivityScore
@@ -109,6 +110,18 @@ def test_snntorch_scores_are_its_own_membrane_potential() -> None:
         total.append(net.node.mem.detach().abs())
     expected = torch.stack(total).mean((0, 1, 3, 4))
     assert torch.allclose(score.mean()["conv"], expected, atol=1e-6)
+
+
+def test_a_neuron_that_charges_in_its_own_way_is_not_taken_for_its_parent() -> None:
+    class Leakless(neuron.LIFNode):
+        def neuronal_charge(self, x: Tensor) -> None:
+            self.v = self.v + 3 * x
+
+    model, x = Watched(Leakless(step_mode="m")), torch.rand(3, 2, 2, 6, 6)
+    pruner = SCA(model, sparsity=0.5, every=1, example_input=x)
+    with pytest.raises(mg.ConfigError, match=r"node.*score='rate'"):
+        model.train()(x)
+    pruner.detach()
 
 
 def test_only_training_counts_and_only_the_first_samples() -> None:
@@ -220,7 +233,12 @@ def test_layer_scope_takes_the_same_fraction_of_each() -> None:
 def test_warm_up_interval_and_end() -> None:
     loop = Loop(SCA, "chain", sparsity=0.5, every=2, warmup=4, until=6)
     assert [c.step for c in loop.run(10)] == [4, 6]
-    for bad in ({"every": 0}, {"every": 2.5}, {"every": 4, "until": 2}):
+    for bad in (
+        {"every": 0},
+        {"every": 2.5},
+        {"every": 4, "until": 2},
+        {"every": 4, "warmup": 6, "until": 7},  # the first update would come at step 8
+    ):
         with pytest.raises(mg.ConfigError):
             Loop(SCA, "chain", sparsity=0.5, **bad)
 
@@ -232,6 +250,62 @@ def test_the_penalty_is_the_l1_norm_of_what_is_pruned() -> None:
     assert torch.allclose(loop.pruner.penalty(), expected)
     loop = Loop(SCA, "chain", sparsity=0.5, penalty=0.0)
     assert float(loop.pruner.penalty()) == 0.0
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_closed_channels_keep_their_weights(scope: Any) -> None:
+    """With the default penalty: what could come back must not be worn down meanwhile."""
+    torch.manual_seed(0)
+    loop = Loop(SCA, "chain", sparsity=0.5, every=2, until=2, scope=scope)
+    loop.optimizer.param_groups[0]["weight_decay"] = 0.0
+    loop.run(2)
+    closed = {n: ~m for n, m in loop.pruner.gates.keep().items()}
+    before = {n: loop.model.get_submodule(n).weight.detach()[m].clone() for n, m in closed.items()}
+    for p in loop.optimizer.state:
+        loop.optimizer.state[p]["exp_avg"].zero_()  # or momentum would move them on
+    loop.run(8)
+    for name, mask in closed.items():
+        assert mask.any()
+        assert torch.equal(loop.model.get_submodule(name).weight.detach()[mask], before[name])
+
+
+def test_a_target_on_synops_stays_one_of_the_dense_network() -> None:
+    """Without learning nothing changes but the masks, and every update aims at the same."""
+    loop = Loop(SCA, "chain", target={"synops": 0.6}, regrow=0.0, score="magnitude", every=2)
+    for group in loop.optimizer.param_groups:
+        group.update(lr=0.0, weight_decay=0.0)
+    kept = [change.kept for change in loop.run(10)]
+    assert len(kept) == 5
+    assert all(k == kept[0] for k in kept)
+
+
+def test_scores_of_the_warm_up_are_forgotten() -> None:
+    loop = Loop(SCA, "chain", sparsity=0.5, every=3, warmup=9)
+    counts = []
+    for _ in range(9):
+        loop.backward()
+        loop.optimizer.step()
+        counts.append(float(loop.pruner._parts["score"].counts["body.0"].max()))
+        loop.pruner.step()
+    assert counts[:3] == counts[3:6] == counts[6:]
+
+
+@pytest.mark.parametrize("settings", [{"target": {"parameters": 0.5}}, {"sparsity": 0.8}])
+def test_a_large_share_to_regrow_works_at_every_update(settings: dict[str, Any]) -> None:
+    for scope in ("global", "layer"):
+        loop = Loop(SCA, "chain", regrow=0.19, scope=scope, **settings)
+        assert len(loop.run(2 * EVERY)) == 2
+
+
+@pytest.mark.parametrize("bad", [{"regrow": 0.9}, {"regrow_by": "x"}, {"score": 3}, {"samples": 0}])
+def test_a_refused_sca_leaves_nothing_in_the_network(bad: dict[str, Any]) -> None:
+    model, x = zoo.make("chain")
+    before = zoo.snapshot(model)
+    with pytest.raises(mg.ConfigError):
+        SCA(model, sparsity=0.5, every=1, example_input=x, **bad)
+    after = zoo.snapshot(model)
+    assert before.keys() == after.keys()
+    assert not [k for k in before if not zoo.same(before[k], after[k])]
 
 
 def test_an_unknown_score_is_refused_with_the_nearest() -> None:

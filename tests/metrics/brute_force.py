@@ -31,6 +31,12 @@ class Count:
             self.accumulates += value == 1
             self.multiply_accumulates += value not in (0, 1)
 
+    def of_a_layer(self) -> Count:
+        """A layer that is given any graded value multiplies them all."""
+        if not self.multiply_accumulates:
+            return self
+        return Count(self.connections, 0, self.accumulates + self.multiply_accumulates)
+
 
 def count(layer: nn.Module, x: Tensor) -> Count:
     """Every sample, every output position, every weight of the layer on x [N, C, *space]."""

@@ -20,14 +20,15 @@ COLUMNS = ("macs", "accumulates", "multiply_accumulates", "synops")
 
 def brute_force(model: nn.Module, data: list[tuple[Tensor, Tensor]]) -> tuple[Count, int]:
     """The network's operations as it executes them, by loops, and the number of samples."""
-    total = Count()
+    layers: dict[nn.Module, Count] = {}
 
     def hook(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
         x = args[0].detach()
         axes = 2 if isinstance(module, nn.Conv2d) else 0
         found = count_one(module, x.reshape(-1, *x.shape[x.dim() - axes - 1 :]))
+        mine = layers.setdefault(module, Count())
         for name, value in vars(found).items():
-            setattr(total, name, getattr(total, name) + value)
+            setattr(mine, name, getattr(mine, name) + value)
 
     def count_one(module: nn.Module, x: Tensor) -> Count:
         plain = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Linear
@@ -49,6 +50,10 @@ def brute_force(model: nn.Module, data: list[tuple[Tensor, Tensor]]) -> tuple[Co
     reset(model)
     for handle in handles:
         handle.remove()
+    total = Count()
+    for found in layers.values():
+        for name, value in vars(found.of_a_layer()).items():
+            setattr(total, name, getattr(total, name) + value)
     return total, sum(len(labels) for _, labels in data)
 
 

@@ -38,7 +38,7 @@ def test_masked_and_compacted_are_the_same(name: str, sparsity: float, T: int, s
     assert certificate.precision == "float32"
     assert certificate.flips <= 1e-3 * certificate.neurons
     assert certificate.neurons > 0
-    if T >= 4 and sparsity < 0.9:
+    if T >= 4 and sparsity <= 0.5:  # of a few narrow layers nothing is left that could fire
         assert not certificate.silent_layers, "the comparison says nothing of these layers"
         assert certificate.spikes > 0.01 * certificate.neurons
     widths = sum(p.numel() for p in small.parameters())
@@ -260,3 +260,14 @@ def test_a_double_network_is_certified_in_its_own_precision() -> None:
     Gates(model, structure).set(keep)
     certificate = certify(model, cut(model, structure, keep)[0], structure, keep, x)
     assert (certificate.precision, certificate.flips) == ("float64", 0)
+
+
+def test_a_certificate_of_silence_says_that_it_says_nothing() -> None:
+    model, x = zoo.make("chain")
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    structure = mg.analyse(model, x)
+    certificate = certify(model, copy.deepcopy(model), structure, {}, x)
+    assert certificate.spikes == 0
+    assert "says nothing" in str(certificate)

@@ -129,6 +129,15 @@ def test_fresh_channels_have_weights_to_learn_from() -> None:
     assert one.body[10].weight.grad[:, features].any(), "what goes out must be able to learn"
 
 
+def test_fresh_channels_of_a_transposed_convolution_can_learn() -> None:
+    small = once("decoder", sparsity=0.5)[2]
+    layer = "body.up"
+    back = {layer: small.ledger.removed()[layer][:2]}
+    grown = regrow(small.model, small.ledger, channels=back, weights="fresh")
+    rows = [grown.ledger.ids()[layer].index(i) for i in back[layer]]
+    assert grown.model.get_submodule(layer).weight[:, rows].detach().std() > 0
+
+
 def test_weights_learned_since_the_cut_stay() -> None:
     _, x, small = once("chain", sparsity=0.5)
     with torch.no_grad():

@@ -351,3 +351,16 @@ def test_the_structure_file_is_readable(saved: Path) -> None:
     kept = record["groups"]["body.0"]["kept"]
     assert record["sizes"]["body.0"]["out_channels"] == len(kept)
     assert record["shapes"]["body.0.weight"] == [len(kept), 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    "setting", [{"v_threshold": 0.4}, {"v_reset": None}, {"tau": 3.0}, {"decay_input": False}]
+)
+def test_a_network_whose_neurons_are_set_otherwise_is_refused(
+    setting: dict[str, Any], saved: Path
+) -> None:
+    model, _ = zoo.make("chain", T=3)
+    for key, value in setting.items():
+        setattr(model.body[2], key, value)
+    with pytest.raises(mg.ConfigError, match=r"body\.2.*" + next(iter(setting))):
+        mg.load(saved, model=model)

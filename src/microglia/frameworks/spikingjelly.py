@@ -11,18 +11,25 @@ from torch import Tensor, nn
 
 from microglia.frameworks.kinds import NeuronKind, Observation, first_samples, first_tensor
 
+_INTEGRATE = (neuron.IFNode, neuron.SimpleIFNode)
+_LEAK = (neuron.LIFNode, neuron.SimpleLIFNode, neuron.ParametricLIFNode)
+
 
 def _charge(module: Any) -> Callable[[Tensor | float, Tensor], Tensor] | None:
-    """The charging equation H_t = f(V_{t-1}, X_t) of the module, None where it isn't known here."""
+    """The charging equation H_t = f(V_{t-1}, X_t) of the module, None where it isn't known here.
+
+    A subclass may charge, fire or reset otherwise, so only the classes themselves are known.
+    """
     rest = 0.0 if module.v_reset is None else module.v_reset
-    if isinstance(module, (neuron.IFNode, neuron.SimpleIFNode)):
+    if type(module) in _INTEGRATE:
         return lambda v, x: v + x
-    if isinstance(module, (neuron.LIFNode, neuron.SimpleLIFNode)):
-        rate: float | Tensor = 1.0 / module.tau
-    elif isinstance(module, neuron.ParametricLIFNode):
-        rate = module.w.detach().sigmoid()
-    else:
+    if type(module) not in _LEAK:
         return None
+    rate: float | Tensor = (
+        module.w.detach().sigmoid()
+        if isinstance(module, neuron.ParametricLIFNode)
+        else 1.0 / module.tau
+    )
     if module.decay_input:
         return lambda v, x: v + (x - (v - rest)) * rate
     return lambda v, x: v - (v - rest) * rate + x

@@ -12,7 +12,7 @@ from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.parts.scores import ActivityScore
 from microglia.methods.parts.traffic import Traffic
-from microglia.methods.parts.trained import run_over
+from microglia.methods.parts.trained import Forward, run_over
 
 
 class Activity(Pruner):
@@ -39,13 +39,13 @@ class Activity(Pruner):
     def _update(self) -> Change:
         raise AssertionError("activity never updates in step()")
 
-    def _calibrated(self, batches: Iterable[Any]) -> Any:
+    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Any:
         listeners = [p for p in self._parts.values() if isinstance(p, (ActivityScore, Traffic))]
         for part in listeners:
             part.clear()
             part.always = True
         try:
-            count = run_over(self.model, batches)
+            count = run_over(self.model, batches, forward)
         finally:
             for part in listeners:
                 part.always = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -21,6 +21,7 @@ from microglia.methods.parts.prunable import named, prunable
 from microglia.methods.parts.scope import Scope, Scores, partition, rounded, select, top
 from microglia.methods.parts.scores import open_filters
 from microglia.methods.parts.traffic import Traffic
+from microglia.methods.parts.trained import Forward, call
 from microglia.structure import Keep
 from microglia.surgery import Compact, Ledger, analyse, compact
 
@@ -134,16 +135,20 @@ class Pruner(ABC):
         self._unseen = 0
         return self._update() if self._due() else None
 
-    def calibrate(self, batches: Iterable[Any] = ()) -> Change:
+    def calibrate(
+        self, batches: Iterable[Any] = (), *, forward: Callable[[nn.Module, Any], Any] | None = None
+    ) -> Change:
         """Prune a trained network at once, by what it does on these batches.
 
         Args:
             batches: inputs, or (inputs, labels), as the network takes them.
+            forward: `forward(model, inputs)` runs the network on a batch; None calls it once. A
+                network that your loop calls once a timestep needs one that does the same.
 
         Raises:
             ConfigError: the method learns during training instead, or saw no batch.
         """
-        scores = self._calibrated(batches)
+        scores = self._calibrated(batches, forward or call)
         if scores is None:
             raise ConfigError(
                 f"'{self.name}' prunes during {self.needs}; it has nothing to calibrate. "
@@ -251,7 +256,7 @@ class Pruner(ABC):
         """Choose new masks and apply them."""
 
     @abstractmethod
-    def _calibrated(self, batches: Iterable[Any]) -> Scores | None:
+    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores | None:
         """Scores from a trained network, None for a method that doesn't prune one."""
 
     # --- what methods share ----------------------------------------------------------------

@@ -11,7 +11,7 @@ from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.parts.scores import filter_magnitude
 from microglia.methods.parts.traffic import Traffic
-from microglia.methods.parts.trained import run_over
+from microglia.methods.parts.trained import Forward, run_over
 
 
 class Magnitude(Pruner):
@@ -37,12 +37,12 @@ class Magnitude(Pruner):
     def _update(self) -> Change:
         raise AssertionError("magnitude never updates in step()")
 
-    def _calibrated(self, batches: Iterable[Any]) -> Any:
+    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Any:
         traffic = self._parts.get("traffic")
         if isinstance(traffic, Traffic):
             traffic.always = True
             try:
-                run_over(self.model, batches)
+                run_over(self.model, batches, forward)
             finally:
                 traffic.always = False
         return filter_magnitude(self.model, self.structure)

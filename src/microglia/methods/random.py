@@ -11,6 +11,7 @@ from microglia.errors import MicrogliaError
 from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.parts.scores import random_scores
+from microglia.methods.parts.trained import Forward
 
 
 class Random(Pruner):
@@ -39,5 +40,5 @@ class Random(Pruner):
     def _update(self) -> Change:
         return self.change
 
-    def _calibrated(self, batches: Iterable[Any]) -> None:
+    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
         return None

@@ -16,6 +16,7 @@ from microglia.methods.parts.regrowth import GradientSignal
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, best, select
 from microglia.methods.parts.scores import ActivityScore, filter_magnitude, random_scores
+from microglia.methods.parts.trained import Forward
 from microglia.structure import Keep
 
 SCORES = ["membrane", "released", "rate", "magnitude", "random"]
@@ -99,7 +100,7 @@ class SCA(Pruner):
             self._forget()  # what the warm-up showed says little of the network that follows
         return due
 
-    def _calibrated(self, batches: Iterable[Any]) -> None:
+    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
         return None
 
     def _update(self) -> Change:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from microglia.errors import MicrogliaError
 from microglia.methods.base import Pruner
 from microglia.methods.change import Change
+from microglia.methods.parts.trained import Forward
 
 
 class UniformSlim(Pruner):
@@ -58,5 +59,5 @@ class UniformSlim(Pruner):
     def _update(self) -> Change:
         return self.change
 
-    def _calibrated(self, batches: Iterable[Any]) -> None:
+    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
         return None

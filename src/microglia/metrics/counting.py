@@ -250,13 +250,16 @@ class OperationCounter:
         # What stands in the result is one execution, also where the network repeats the image.
         executions = repeats if total.rows == self._samples * T else 1
         per_sample = self._samples * executions
+        # A layer that is given graded values multiplies all of them, also those that are 1.
+        graded = total.multiply_accumulates > 0
+        synops = total.accumulates + total.multiply_accumulates
         return LayerOperations(
             name=name,
             kind=kind(self._layers[name]),
             synapses=self._synapses[name] / self._samples,
             macs=total.macs / per_sample,
-            accumulates=total.accumulates / per_sample,
-            multiply_accumulates=total.multiply_accumulates / per_sample,
+            accumulates=0.0 if graded else synops / per_sample,
+            multiply_accumulates=synops / per_sample if graded else 0.0,
             repeats=repeats,
         )
 

@@ -21,9 +21,9 @@ class LayerOperations:
     macs: float
     """Dense multiply-accumulates, as the field counts them (`synapses.dense_macs`)."""
     accumulates: float
-    """Non-zero weights met by inputs that are exactly 1."""
+    """Non-zero weights met by non-zero inputs, where the layer was given zeros and ones alone."""
     multiply_accumulates: float
-    """Non-zero weights met by any other non-zero input."""
+    """The same, where it was ever given another value."""
     repeats: int = 1
     """T for the first layer of a static image, else 1."""
 

@@ -105,9 +105,14 @@ class Trace(TorchDispatchMode):
     def _enter(self, name: str) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
             self._stack.append(name)
+            if not args and kwargs and (neuron_kind(module) or isinstance(module, NORMS)):
+                raise StructureError(
+                    f"{name}: called by keyword ({', '.join(kwargs)}=...), where no gate can stand;"
+                    " pass its input by position"
+                )
             if neuron_kind(module) is not None:
                 self._inside.append(name)
-                current = first_tensor(args if args else tuple(kwargs.values()))
+                current = first_tensor(args)
                 reading = self._reading(name, current)
                 if reading is not None:
                     self.neurons.append(reading)

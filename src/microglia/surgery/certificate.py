@@ -39,8 +39,9 @@ class Certificate:
     """Largest difference of the outputs in float64."""
     flips: int
     """Spikes that differ in the network's own precision."""
-    flip_margin: float
-    """Distance of the first flip from the threshold, in thresholds."""
+    flip_margin: float | None
+    """Distance of the first flip from the threshold, in thresholds; None where the neuron does
+    not let its membrane potential be known."""
     precision: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,6 +49,8 @@ class Certificate:
         return asdict(self)
 
     def __str__(self) -> str:
+        if not self.spikes:
+            return "nothing fired, so this says nothing: pass an input that makes neurons fire"
         silent = f"; silent: {', '.join(self.silent_layers)}" if self.silent_layers else ""
         return (
             f"same in float64: {self.neurons:,} values with {self.spikes:,} spikes, outputs within "
@@ -226,11 +229,12 @@ def _flips(
     keep: Keep,
     arguments: Any,
     dtype: torch.dtype,
-) -> tuple[int, float]:
+) -> tuple[int, float | None]:
     """Spikes that differ in the network's own precision, and how near the first was."""
     ours = _run(copies[0], arguments, dtype, membrane=True)
     theirs = _run(copies[1], arguments, dtype)
-    flips, margin, first = 0, 0.0, True
+    flips, first = 0, True
+    margin: float | None = 0.0
     for name, (h, spikes) in ours.layers.items():
         kept = kept_positions(structure, keep, name, spikes.shape)
         differ = selected(spikes, kept) != theirs.layers[name][1]
@@ -239,7 +243,7 @@ def _flips(
         if count and first:
             first = False
             margin = _margin(copies[0], name, h, kept, differ)
-            if margin > FLIP_MARGIN:
+            if margin is not None and margin > FLIP_MARGIN:
                 raise CertificateError(
                     f"{name}: in {dtype} a spike first flips at {margin:.1e} thresholds from the "
                     f"threshold; summation order explains {FLIP_MARGIN:.0e} at most"
@@ -249,10 +253,10 @@ def _flips(
 
 def _margin(
     model: nn.Module, name: str, h: Tensor | None, kept: Mapping[int, Tensor], differ: Tensor
-) -> float:
+) -> float | None:
     """Distance from the threshold of the earliest flips of the first layer that has any."""
     if h is None:
-        return 0.0
+        return None
     module = model.get_submodule(name)
     kind = neuron_kind(module)
     assert kind is not None

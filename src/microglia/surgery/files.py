@@ -31,6 +31,7 @@ _SIZES = frozenset(
     "in_channels out_channels groups in_features out_features num_features "
     "sub_module_out_features linear_features conv2d_channels".split()
 )
+_NO_SETTINGS = frozenset({"training", "backend", "store_v_seq"})
 
 Builder = Callable[[str, dict[str, Any]], nn.Module]
 
@@ -161,10 +162,10 @@ def _fit(model: nn.Module, tensors: dict[str, Tensor], record: dict[str, Any], p
             f"{path}: the file is not of this network; tensors that only one side has: "
             f"{', '.join(odd)}"
         )
+    given = _neurons(model)
     for name, held in sorted(neurons.items()):
-        given = _neurons(model).get(name)
-        if held != given:
-            raise ConfigError(f"{path}: '{name}' is a {held} in the file and a {given} here")
+        if held != given.get(name):
+            raise ConfigError(f"{path}: '{name}' is {held} in the file and {given.get(name)} here")
     names = {alias: all_names for all_names, _ in named_leaves(model) for alias in all_names}
     for name, value in tensors.items():
         wide = mine[name]
@@ -198,8 +199,18 @@ def _check_sizes(
             raise DataError(f"{path / STRUCTURE}: '{name}.{attribute} = {size}' is not its size")
 
 
-def _neurons(model: nn.Module) -> dict[str, str]:
-    return {name: type(module).__name__ for name, module in spiking_neurons(model).items()}
+def _neurons(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """Class and plain settings (threshold, reset, time constant, ...) of every neuron layer."""
+    return {
+        name: {"class": type(module).__name__}
+        | {
+            key: value
+            for key, value in sorted(vars(module).items())
+            if isinstance(value, (bool, int, float, str, type(None)))
+            and not (key.startswith("_") or key in _SIZES or key in _NO_SETTINGS)
+        }
+        for name, module in spiking_neurons(model).items()
+    }
 
 
 def _mapping(record: dict[str, Any], key: str, path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 from torch.optim import Optimizer
 
 from microglia.errors import ConfigError, nearest
@@ -109,10 +110,13 @@ def _freshen(
             for cut_ in group.cuts:
                 tensor = tensor_at(wide, structure.leaves[cut_.leaf][0])
                 rows = torch.isin(cut_.channel, torch.tensor(list(ids))).nonzero().flatten()
+                layer = structure.leaves[cut_.leaf][0].rpartition(".")[0]
+                transposed = isinstance(wide.get_submodule(layer), _ConvTransposeNd)
                 _fill(
                     tensor,
                     rows.to(tensor.device),
                     cut_.dim,
+                    1 if transposed else 0,
                     structure.leaves[cut_.leaf],
                     weights,
                     group,
@@ -125,6 +129,7 @@ def _fill(
     tensor: Tensor,
     rows: Tensor,
     dim: int,
+    output_axis: int,
     names: tuple[str, ...],
     weights: set[str],
     group: Group,
@@ -135,7 +140,7 @@ def _fill(
     name = names[0]
     if set(names) & weights:
         layer = name.rpartition(".")[0]
-        incoming = dim == 0 and layer in group.layers
+        incoming = dim == output_axis and layer in group.layers
         shape = tensor.index_select(dim, rows).shape
         if incoming:
             spread = float(tensor.std()) if tensor.numel() > 1 else 1.0

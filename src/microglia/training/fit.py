@@ -144,7 +144,7 @@ def _fit(trainer: Any, fit: Callable[[], None]) -> None:
             raise
         raise TrainingError(
             f"Out of memory at optimizer step {trainer.global_step}. Lower data.batch_size first "
-            f"(training.accumulate keeps the effective batch), then network.timesteps or "
+            f"(training.accumulate keeps the effective batch), then network.T or "
             f"network.width; training.precision = 'bf16-mixed' halves the activations."
         ) from error
 

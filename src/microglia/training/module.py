@@ -165,5 +165,5 @@ def _refuse_labels_outside(logits: Tensor, labels: Tensor) -> None:
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise TrainingError(
             f"The network has {classes} outputs, but the labels run from {int(labels.min())} to "
-            f"{int(labels.max())}. Set network.classes to the number of classes in the data."
+            f"{int(labels.max())}. Build the network with as many outputs as there are classes."
         )

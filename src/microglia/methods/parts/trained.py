@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from microglia.frameworks import reset
 from microglia.structure import as_arguments
 
+Forward = Callable[[nn.Module, Any], Any]
+"""(network, inputs of a batch) -> whatever; runs all timesteps."""
 
-def run_over(model: nn.Module, batches: Iterable[Any]) -> int:
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """The network called once, a tuple of inputs as several arguments."""
+    return model(*as_arguments(inputs))
+
+
+def run_over(model: nn.Module, batches: Iterable[Any], forward: Forward) -> int:
     """Run the network over batches in eval mode without gradients; the number of batches.
 
     Modes and neuron states are put back as they were (states: cleared).
@@ -26,7 +35,7 @@ def run_over(model: nn.Module, batches: Iterable[Any]) -> int:
             for batch in batches:
                 inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
                 reset(model)
-                model(*(x.to(device) for x in as_arguments(inputs)))
+                forward(model, tree_map_only(Tensor, lambda x: x.to(device), inputs))
                 count += 1
     finally:
         reset(model)
