@@ -225,6 +225,12 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_trained(
     refused(tmp_path, ConfigError, "protect", pruning={"protect": ["blocks.7"]})
 
 
+def test_a_run_too_short_to_prune_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="would come after 3 epochs"):
+        prune(config(tmp_path / "run", pruning={"warmup_epochs": 2.5}), progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -90,6 +90,7 @@ def test_the_shipped_examples_are_valid() -> None:
         ("network", {"T": 2.5}, r"'network\.T' wants a whole number"),
         ("network", {"T": 0}, r"network\.T.*at least 1"),
         ("network", {"width": 0}, r"network\.width.*above 0"),
+        ("network", {"width": float("inf")}, r"network\.width.*above 0"),
         ("output", {"overwrite": 1}, r"'output\.overwrite' wants true or false"),
         ("pruning", {"controls": "dense"}, r"'pruning\.controls' wants a list"),
         ("pruning", {"controls": ["dense", 1]}, r"'pruning\.controls\[1\]' wants text"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         _check("network.T", self.T, self.T >= 1, "at least 1")
-        _check("network.width", self.width, self.width > 0, "above 0")
+        _check("network.width", self.width, 0 < self.width < math.inf, "above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
