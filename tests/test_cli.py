@@ -164,6 +164,9 @@ def test_measure_gives_the_figures_of_the_run(shell: Shell, finished: Path, wher
     saved = json.loads((finished / "table.json").read_text())["table"]["rows"][name]
     assert figures["accuracy"] == saved["accuracy"]["mean"]
     assert figures["size"]["parameters"] == saved["parameters"]["mean"]
+    # The run's own source by name is the run's own data, normalisation and all.
+    assert shell("measure", str(finished / where), "--json", "--data", "digits") == 0
+    assert json.loads(shell.out)["operations"] == figures["operations"]
 
 
 def test_measure_takes_other_data_and_prints_for_people(shell: Shell, finished: Path) -> None:

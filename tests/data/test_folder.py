@@ -60,6 +60,9 @@ def test_splits_and_their_classes(tmp_path: Path) -> None:
     assert splits.test.labels.bincount(minlength=3).tolist() == [0, 4, 4]
     for part in (splits.validation, splits.test):
         assert (part.mean, part.std) == (splits.train.mean, splits.train.std)
+    (tmp_path / "train" / "ape").mkdir()
+    (tmp_path / "train" / "ape" / "0.png").write_bytes(encode(pixels(1)[0]))
+    assert load_images(tmp_path, split="test").labels.bincount(minlength=4).tolist() == [0, 0, 4, 4]
     (tmp_path / "test" / "dog").mkdir()
     with pytest.raises(DataError, match="class 'dog' is unknown"):
         load_images(tmp_path, split="test", rows=range(8))

@@ -79,6 +79,24 @@ def test_magnitude_keeps_the_largest_filters() -> None:
         assert size[mask].min() >= size[~mask].max()
 
 
+def test_the_filters_of_a_transposed_convolution_are_its_outputs() -> None:
+    loop = Loop(Magnitude, "decoder", sparsity=0.5, scope="layer", penalty=0.01)
+    up = loop.model.get_submodule("body.up").weight  # [in, out, H, W]
+    loop.pruner.calibrate()
+    keep = loop.pruner.gates.keep()
+    size = up.detach().abs().mean((0, 2, 3))
+    mask = keep["body.up"]
+    assert len(mask) == 6
+    assert size[mask].min() >= size[~mask].max()
+    others = sum(
+        loop.model.get_submodule(name).weight[m].abs().sum()
+        for name, m in keep.items()
+        if name != "body.up"
+    )
+    expected = 0.01 * (others + up[:, mask].abs().sum())
+    assert torch.allclose(loop.pruner.penalty(), expected)
+
+
 def test_a_network_called_once_a_timestep_is_calibrated_by_the_users_own_loop() -> None:
     """At the first step nothing has fired that needs two."""
     torch.manual_seed(0)

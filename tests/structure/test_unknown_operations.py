@@ -278,6 +278,25 @@ class Literal(nn.Module):
         return self.fc2(self.n3(self.fc1(y)))
 
 
+def test_a_layer_that_the_example_does_not_reach_is_listed() -> None:
+    class Spare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.n1 = nn.Conv2d(3, 6, 3), zoo.MyNeuron()
+            self.spare, self.fc = nn.Linear(6, 6), nn.Linear(6, 4)
+            self.n2 = zoo.MyNeuron()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.n1(self.conv(x)).mean((-1, -2))
+            return self.fc(y if self.training is not None else self.n2(self.spare(y)))
+
+    model, x = zoo.OverTime(Spare(), 3), torch.rand(2, 3, 8, 8) + 0.2
+    structure = mg.analyse(model, x)
+    assert structure.fixed["body.spare"] == "it was not used on the example input"
+    assert "body.spare" in str(structure)
+    assert set(structure.fixed) == {"body.spare", "body.fc"}
+
+
 def test_a_literal_width_of_a_state_closes_its_layer() -> None:
     class Widths(nn.Module):
         def __init__(self) -> None:

@@ -135,10 +135,10 @@ def _kept_table(saved: Saved) -> Table:
 
 
 def _test_images(saved: Saved, data: str | None) -> Images:
-    """The test images: of `data`, or of the run that the network belongs to."""
-    if data is not None:
-        return load_images(data, split="test").like(load_images(data, split="train"))
-    if saved.config is None:
+    """The test images: of the run that the network belongs to, or of other data."""
+    config = RunConfig.from_file(saved.config).data if saved.config is not None else None
+    if config is not None and data in (None, config.source):
+        return load_data(config).test  # with the run's rows, size and normalisation
+    if data is None:
         raise DataError(f"{saved.path}: no run's config.toml lies beside it; give --data.")
-    config = RunConfig.from_file(saved.config)
-    return load_data(config.data).test
+    return load_images(data, split="test").like(load_images(data, split="train"))

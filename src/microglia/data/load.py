@@ -100,7 +100,7 @@ def load_images(
     folder, class_folder = _class_folders(path, split, rows)
     return cached(
         path.name,
-        key={**key, "files": _fingerprint(image_files(folder))},
+        key={**key, "files": _fingerprint(image_files(folder)), "classes": _names(class_folder)},
         make=lambda: decode(read_folder(folder, rows=rows, class_folder=class_folder), size=size),
     )
 
@@ -149,6 +149,10 @@ def _class_folders(path: Path, split: str, rows: range | None) -> tuple[Path, Pa
         return path, None
     folder = path / choose_split(split, names, source=str(path))
     return folder, path / "train" if "train" in names else None
+
+
+def _names(class_folder: Path | None) -> list[str]:
+    return [sub.name for sub in subfolders(class_folder)] if class_folder else []
 
 
 def _whole(path: Path, split: str, rows: range | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from microglia.metrics import HOROWITZ_45NM
 from microglia.report import Column, Table
 
 _ONCE = "The first layer of a static image is executed once, not at every timestep."
@@ -25,13 +26,17 @@ COLUMNS = (
     Column("energy_nj_once", "energy", "nJ", 1, 1, f"Synaptic operations alone. {_ONCE}"),
     Column("energy_nj_times_T", "energy, ×T", "nJ", 1, 1, _TIMES_T),
     Column("latency_ms", "latency", "ms", 1, 2, "Median, of one batch, norms folded."),
+    Column("latency_iqr_ms", "latency, spread", "ms", 1, 2, "Between its quartiles."),
     Column("peak_memory_bytes", "peak memory", "MB", 1e-6, 2, "Of that batch, beside the weights."),
 )
 
 
 def caption_of(table: Table) -> str:
     """What a reader of the table must know, in a line or two."""
-    parts = ["Operations and energy: per image."]
+    parts = [
+        "Operations and energy: per image.",
+        f"Energy: {HOROWITZ_45NM}.",
+    ]
     if table.reference in table.rows:
         parts.insert(0, f"×0.50: half of {table.title(table.reference)}.")
     if any(column.key.endswith("_times_T") for column in table.columns):

@@ -108,6 +108,7 @@ def _measure(bench: Bench, trials: Mapping[str, Trial]) -> dict[str, dict[str, f
             **figures.summary(),
             "channels": float(sum(int(mask.sum()) for mask in kept.values())),
             "latency_ms": clocks[name].median_ms,
+            "latency_iqr_ms": clocks[name].quartiles_ms[1] - clocks[name].quartiles_ms[0],
             "peak_memory_bytes": float(measure_peak_memory(fast[name], images)),
         }
     return rows

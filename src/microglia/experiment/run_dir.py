@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from microglia.errors import ConfigError, DataError
+from microglia.surgery.files import put_in_place
 
 CONFIG, TABLE = "config.toml", "table.json"
 
@@ -35,7 +36,7 @@ def run_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
         raise _cannot_write(path, error) from error
     try:
         yield work
-        _replace(path, work)
+        put_in_place(work, path)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
@@ -61,21 +62,6 @@ def _refuse_to_lose(path: Path, *, overwrite: bool) -> None:
             f"output.directory: '{path}' holds files, but no run ({TABLE} is missing), and is not "
             f"overwritten. Name another folder."
         )
-
-
-def _replace(path: Path, work: Path) -> None:
-    """Put `work` at `path`; what was there goes only once the new one stands."""
-    if not path.exists():
-        work.rename(path)
-        return
-    old = work.with_name(f"{work.name}-old")
-    path.rename(old)
-    try:
-        work.rename(path)
-    except OSError:
-        old.rename(path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _cannot_write(path: Path, error: OSError) -> DataError:

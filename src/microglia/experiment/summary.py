@@ -93,9 +93,7 @@ def _notes(bench: Bench, *, scores: bool) -> list[str]:
         "that prunes a trained network takes the dense one and gets finetune_epochs more.",
         "SynOps: over all timesteps and non-zero inputs of a synapse layer, that input's non-zero "
         "weights that land inside the map. AC: binary inputs (accumulates); MAC: graded inputs.",
-        f"Energy: {HOROWITZ_45NM.name}, {HOROWITZ_45NM.accumulate_pj} pJ an accumulate, "
-        f"{HOROWITZ_45NM.multiply_accumulate_pj} pJ a multiply-accumulate; synaptic operations "
-        "alone, no memory access.",
+        f"Energy: {HOROWITZ_45NM}; synaptic operations alone, no memory access.",
         f"Latency and peak memory: of {output.latency_batch} images at once, on the package's "
         f"fastest path (norms folded), all networks alike; the median of {output.latency_repeats} "
         "passes, the networks interleaved.",

@@ -12,7 +12,7 @@ from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.parts.scores import ActivityScore
 from microglia.methods.parts.traffic import Traffic
-from microglia.methods.parts.trained import Forward, run_over
+from microglia.methods.parts.trained import Forward, listening, run_over
 
 
 class Activity(Pruner):
@@ -43,12 +43,8 @@ class Activity(Pruner):
         listeners = [p for p in self._parts.values() if isinstance(p, (ActivityScore, Traffic))]
         for part in listeners:
             part.clear()
-            part.always = True
-        try:
+        with listening(*listeners):
             count = run_over(self.model, batches, forward)
-        finally:
-            for part in listeners:
-                part.always = False
         if not count:
             raise ConfigError("calibrate() was given no batch; pass some of the training data")
         return self._rates.mean()

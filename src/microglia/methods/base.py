@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from microglia.errors import ConfigError, MicrogliaError, nearest
 from microglia.gates import Gates
-from microglia.methods.change import Change
+from microglia.methods.change import Change, sparsity_of
 from microglia.methods.parts.budget import Budget, channels_left, cost_function, meet
 from microglia.methods.parts.part import Part
 from microglia.methods.parts.prunable import named, prunable
@@ -96,7 +96,7 @@ class Pruner(ABC):
         self._unseen = 0
         self._solved: int | None = None
         self._dense_cost: float | None = None
-        self._rows: list[tuple[str, Tensor]] | None = None
+        self._rows: list[tuple[str, int, Tensor]] | None = None
         self._parts: dict[str, Part] = {}
         self.gates = Gates(model, self.structure)
         self._check_floors()
@@ -115,13 +115,13 @@ class Pruner(ABC):
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         total = torch.zeros((), device=device)
         if self.rate:
-            for name, rows in self._filters():
+            for name, axis, rows in self._filters():
                 weight = self.model.get_parameter(name)
-                total = total + weight.index_select(0, rows).abs().sum()
+                total = total + weight.index_select(axis, rows).abs().sum()
         return self.rate * total
 
-    def _filters(self) -> list[tuple[str, Tensor]]:
-        """(weight, its rows that compute open channels), read again when the masks change."""
+    def _filters(self) -> list[tuple[str, int, Tensor]]:
+        """The filters of open channels, found again when the masks change."""
         if self._rows is None:
             self._rows = open_filters(self.model, self.structure, self.gates.keep())
         return self._rows
@@ -135,9 +135,7 @@ class Pruner(ABC):
         self._unseen = 0
         return self._update() if self._due() else None
 
-    def calibrate(
-        self, batches: Iterable[Any] = (), *, forward: Callable[[nn.Module, Any], Any] | None = None
-    ) -> Change:
+    def calibrate(self, batches: Iterable[Any] = (), *, forward: Forward | None = None) -> Change:
         """Prune a trained network at once, by what it does on these batches.
 
         Args:
@@ -192,8 +190,7 @@ class Pruner(ABC):
     @property
     def sparsity_reached(self) -> float:
         """Fraction of the prunable channels that are closed now."""
-        total = sum(g.size for g in self.structure.groups)
-        return 1.0 - sum(self.kept().values()) / total
+        return sparsity_of(self.gates.keep())
 
     def kept(self) -> dict[str, int]:
         """Channels of each group that are open now."""
@@ -228,8 +225,7 @@ class Pruner(ABC):
             raise ConfigError(f"this state is of '{state['method']}', not of '{self.name}'")
         if set(state["masks"]) != {g.name for g in self.structure.groups}:
             raise ConfigError("this state is of another network: its groups have other names")
-        self.gates.set(state["masks"])
-        self._rows = None
+        self._set(state["masks"])
         self.steps, self.changes = state["steps"], state["changes"]
         self._unseen, self._solved = state["unseen"], state["solved"]
         self._dense_cost = state["dense_cost"]
@@ -307,7 +303,8 @@ class Pruner(ABC):
             cost,
             whole=self._dense_cost,
             fraction=fraction,
-            range_=(least, sum(g.size for g in self.structure.groups)),
+            least=least,
+            most=sum(g.size for g in self.structure.groups),
             nearest=self.needs == "initialisation",
             what=quantity,
         )
@@ -338,10 +335,13 @@ class Pruner(ABC):
 
     def _apply(self, keep: Keep) -> Change:
         before = self.gates.keep()
-        self.gates.set(keep)
-        self._rows = None
+        self._set(keep)
         self.changes += 1
         return Change.between(before, self.gates.keep(), step=self.steps)
+
+    def _set(self, keep: Keep) -> None:
+        self.gates.set(keep)
+        self._rows = None  # the penalty's rows are those of the old masks
 
     def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._unseen += 1

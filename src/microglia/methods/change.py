@@ -30,13 +30,12 @@ class Change:
     @staticmethod
     def between(before: Keep, after: Keep, *, step: int) -> Change:
         """What changed from one mask to the next."""
-        closed = sum(int((~mask).sum()) for mask in after.values())
         return Change(
             step=step,
             pruned=_ids({n: before[n] & ~after[n] for n in after}),
             regrown=_ids({n: ~before[n] & after[n] for n in after}),
             kept={n: int(mask.sum()) for n, mask in after.items()},
-            sparsity=closed / sum(mask.numel() for mask in after.values()),
+            sparsity=sparsity_of(after),
         )
 
     def __str__(self) -> str:
@@ -46,6 +45,12 @@ class Change:
             f"step {self.step}: {off} channels pruned, {on} regrown, "
             f"{sum(self.kept.values())} open (sparsity {self.sparsity:.3f})"
         )
+
+
+def sparsity_of(keep: Keep) -> float:
+    """Fraction of all channels that a mask closes."""
+    closed = sum(int((~mask).sum()) for mask in keep.values())
+    return closed / sum(mask.numel() for mask in keep.values())
 
 
 def _ids(masks: Mapping[str, Tensor]) -> dict[str, list[int]]:

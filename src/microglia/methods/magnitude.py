@@ -11,7 +11,7 @@ from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.parts.scores import filter_magnitude
 from microglia.methods.parts.traffic import Traffic
-from microglia.methods.parts.trained import Forward, run_over
+from microglia.methods.parts.trained import Forward, listening, run_over
 
 
 class Magnitude(Pruner):
@@ -40,9 +40,6 @@ class Magnitude(Pruner):
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Any:
         traffic = self._parts.get("traffic")
         if isinstance(traffic, Traffic):
-            traffic.always = True
-            try:
+            with listening(traffic):
                 run_over(self.model, batches, forward)
-            finally:
-                traffic.always = False
         return filter_magnitude(self.model, self.structure)

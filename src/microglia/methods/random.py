@@ -17,9 +17,9 @@ from microglia.methods.parts.trained import Forward
 class Random(Pruner):
     """Close randomly chosen channels at initialisation, an equal fraction in every layer.
 
-    The masks never change. With `target={"parameters": f}` the fraction is solved so that the
-    kept parameters match, to within one channel: the control to put beside a method at the
-    parameters that it reached.
+    The masks never change, and the weights that stay are as they were drawn. With
+    `target={"parameters": f}` the fraction is solved so that the kept parameters match, to within
+    one channel: the control to put beside a method at the parameters that it reached.
     """
 
     name = "random"

@@ -24,8 +24,9 @@ class UniformSlim(Pruner):
 
         w  <-  w * sqrt(fan_in before / fan_in after)
 
-    for PyTorch's default and every other fan-in rule. With `target={"parameters": f}` the width
-    is solved to within one channel.
+    which is exact for PyTorch's default and every other fan-in rule; a fan-out rule would scale by
+    the outputs' ratio, which differs in the first and the last layer alone. With
+    `target={"parameters": f}` the width is solved to within one channel.
     """
 
     name = "uniform-slim"

@@ -23,6 +23,12 @@ class EnergyTable:
                     f"got {getattr(self, field)}"
                 )
 
+    def __str__(self) -> str:
+        return (
+            f"{self.name}, {self.accumulate_pj} pJ an accumulate, "
+            f"{self.multiply_accumulate_pj} pJ a multiply-accumulate"
+        )
+
     def nanojoules(self, accumulates: float, multiply_accumulates: float) -> float:
         """E = (E_AC · accumulates + E_MAC · multiply-accumulates), in nJ.
 

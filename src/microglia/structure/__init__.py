@@ -11,10 +11,20 @@ from torch.utils._pytree import tree_leaves, tree_map
 from microglia.errors import StructureError
 from microglia.frameworks import bare_copy, neuron_kind, reset, spiking_neurons
 from microglia.structure.build import build
-from microglia.structure.groups import Cut, Group, Keep, Site, Structure, Use
+from microglia.structure.groups import Cut, Group, Keep, Site, Structure, Use, output_axis
 from microglia.structure.trace import Trace
 
-__all__ = ["Cut", "Group", "Keep", "Site", "Structure", "Use", "as_arguments", "trace_structure"]
+__all__ = [
+    "Cut",
+    "Group",
+    "Keep",
+    "Site",
+    "Structure",
+    "Use",
+    "as_arguments",
+    "output_axis",
+    "trace_structure",
+]
 
 
 def trace_structure(model: nn.Module, example_input: Any) -> Structure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from microglia.structure.groups import Cut, Group, Site, Structure, Use
+from microglia.structure.groups import Cut, Group, Site, Structure, Use, output_axis
 from microglia.structure.labels import ANYWHERE, PIN
 from microglia.structure.records import Reading
 from microglia.structure.rules import IN_PLACE_SAFE
 from microglia.structure.trace import NORMS, Trace
+
+LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def build(trace: Trace, *, name: str) -> Structure:
     structure = Structure(
         network=name,
         groups=tuple(groups),
-        fixed=_fixed(trace, component, pinned),
+        fixed={**_fixed(trace, component, pinned), **_unused(trace, component, {*rank, *pinned})},
         refused=dict(trace.refused),
         leaves=tuple(names for names, _ in trace.leaves),
         shapes=tuple(leaf.shape for _, leaf in trace.leaves),
@@ -153,16 +156,21 @@ def _group(
 def _cuts(trace: Trace, channels: _Channels, count: int) -> list[list[Cut]]:
     """For each group the dimensions of tensors along which it lies."""
     cuts: list[list[Cut]] = [[] for _ in range(count)]
-    bounds = [*trace.labels.starts, trace.labels.size]
-    for (leaf, dim), start, stop in zip(trace.labels.owners, bounds, bounds[1:], strict=False):
-        if leaf == ANYWHERE:
-            continue
+    for leaf, dim, start, stop in _blocks(trace):
         group, channel = channels.group[start:stop], channels.channel[start:stop]
         for index in group.unique().tolist():
             if index >= 0:
                 mine = torch.where(group == index, channel, -1)
                 cuts[index].append(Cut(leaf, dim, mine))
     return cuts
+
+
+def _blocks(trace: Trace) -> Iterator[tuple[int, int, int, int]]:
+    """(leaf, dimension, first atom, last atom + 1) of every tensor that the network keeps."""
+    bounds = [*trace.labels.starts, trace.labels.size]
+    for (leaf, dim), start, stop in zip(trace.labels.owners, bounds, bounds[1:], strict=False):
+        if leaf != ANYWHERE:
+            yield leaf, dim, start, stop
 
 
 def _gates(trace: Trace, channels: _Channels, index: int) -> list[Site]:
@@ -242,6 +250,20 @@ def _fixed(trace: Trace, component: NDArray[np.int32], pinned: dict[int, str]) -
                 fixed.setdefault(use.layer, pinned[int(component[atom])])
                 break
     return fixed
+
+
+def _unused(trace: Trace, component: NDArray[np.int32], met: set[int]) -> dict[str, str]:
+    """The layers that the example input didn't reach: nothing is known of their channels."""
+    unused: dict[str, str] = {}
+    for leaf, dim, start, stop in _blocks(trace):
+        names, tensor = trace.leaves[leaf]
+        layer = names[0].rpartition(".")[0]
+        module = trace.model.get_submodule(layer)
+        if not isinstance(module, LAYERS) or tensor is not module.weight:
+            continue
+        if dim == output_axis(module) and met.isdisjoint(component[start:stop].tolist()):
+            unused[layer] = "it was not used on the example input"
+    return unused
 
 
 def _uses(trace: Trace, channels: _Channels) -> list[Use]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from microglia.errors import ConfigError, nearest
 
@@ -79,6 +79,11 @@ class Use:
     groups: int
     kernel: int
     places: int
+
+
+def output_axis(layer: nn.Module) -> int:
+    """The axis of a layer's weight that its outputs lie along: 1 if it is transposed, else 0."""
+    return int(getattr(layer, "transposed", False))
 
 
 @dataclass(frozen=True)

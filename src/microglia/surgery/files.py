@@ -71,7 +71,7 @@ def save(small: Compact, path: str | Path) -> Path:
     try:
         save_file(tensors, scratch / WEIGHTS)
         (scratch / STRUCTURE).write_text(json.dumps(record, indent=1) + "\n")
-        _put(scratch, path)
+        put_in_place(scratch, path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: could not be saved ({error}); nothing was left behind") from error
     finally:
@@ -83,16 +83,17 @@ def _is_saved(path: Path) -> bool:
     return path.is_dir() and {p.name for p in path.iterdir()} <= {WEIGHTS, STRUCTURE}
 
 
-def _put(new: Path, path: Path) -> None:
-    """Move a directory to a place, and only then let go of what was there."""
+def put_in_place(new: Path, path: Path) -> None:
+    """Move a directory to `path`; what was there goes only once the new one stands."""
+    if not path.exists():
+        new.replace(path)
+        return
     old = new.with_name(f"{new.name}-old")
-    if path.exists():
-        path.replace(old)
+    path.replace(old)
     try:
         new.replace(path)
     except OSError:
-        if old.exists():
-            old.replace(path)
+        old.replace(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
 

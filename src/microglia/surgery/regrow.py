@@ -7,11 +7,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvTransposeNd
 from torch.optim import Optimizer
 
 from microglia.errors import ConfigError, nearest
-from microglia.structure import Group, Structure
+from microglia.structure import Group, Structure, output_axis
 from microglia.surgery.compact import Compact
 from microglia.surgery.cut import cut, tensor_at
 from microglia.surgery.ledger import Ledger, put
@@ -103,7 +102,7 @@ def _freshen(
     seed: int,
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    weights = {f"{layer}.weight" for use in structure.uses for layer in [use.layer]}
+    weights = {f"{use.layer}.weight" for use in structure.uses}
     with torch.no_grad():
         for name, ids in channels.items():
             group = structure[name]
@@ -111,12 +110,11 @@ def _freshen(
                 tensor = tensor_at(wide, structure.leaves[cut_.leaf][0])
                 rows = torch.isin(cut_.channel, torch.tensor(list(ids))).nonzero().flatten()
                 layer = structure.leaves[cut_.leaf][0].rpartition(".")[0]
-                transposed = isinstance(wide.get_submodule(layer), _ConvTransposeNd)
                 _fill(
                     tensor,
                     rows.to(tensor.device),
                     cut_.dim,
-                    1 if transposed else 0,
+                    output_axis(wide.get_submodule(layer)),
                     structure.leaves[cut_.leaf],
                     weights,
                     group,
@@ -129,7 +127,7 @@ def _fill(
     tensor: Tensor,
     rows: Tensor,
     dim: int,
-    output_axis: int,
+    filters: int,
     names: tuple[str, ...],
     weights: set[str],
     group: Group,
@@ -140,7 +138,7 @@ def _fill(
     name = names[0]
     if set(names) & weights:
         layer = name.rpartition(".")[0]
-        incoming = dim == output_axis and layer in group.layers
+        incoming = dim == filters and layer in group.layers
         shape = tensor.index_select(dim, rows).shape
         if incoming:
             spread = float(tensor.std()) if tensor.numel() > 1 else 1.0

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError, nearest
@@ -63,20 +64,20 @@ def meet(
     *,
     whole: float,
     fraction: float,
-    range_: tuple[int, int],
+    least: int,
+    most: int,
     nearest: bool,
     what: str,
 ) -> tuple[int, Keep]:
     """The largest number of channels whose mask costs at most `fraction` of the whole.
 
     With `nearest` it may cost more, if that comes nearer: a control is to match, not to fit.
-    Bisection over the count, which lies in `range_`; cost need only grow with it.
+    Bisection over the count, from `least` to `most`; cost need only grow with it.
 
     Raises:
         ConfigError: even the fewest channels that the floors allow cost more.
     """
-    low, high = range_
-    most = high
+    low, high = least, most
     fewest = cost(propose(low))
     if fewest > fraction * whole:
         raise ConfigError(
@@ -118,7 +119,10 @@ def cost_function(
 def _latency_ratio(
     small: nn.Module, dense: nn.Module, example_input: Any, *, repeats: int = 9
 ) -> float:
-    """Median over interleaved pairs of the time of a forward pass, small over dense."""
+    """Median over interleaved pairs of the time of a forward pass, small over dense.
+
+    Under torch.distributed the mean over the ranks, so that every rank chooses the same mask.
+    """
     device = next((p.device for p in dense.parameters()), torch.device("cpu"))
     arguments = tuple(
         x.to(device) if isinstance(x, Tensor) else x for x in as_arguments(example_input)
@@ -135,4 +139,8 @@ def _latency_ratio(
                     torch.cuda.synchronize(device)
                 times.append(time.perf_counter() - start)
             ratios.append(times[0] / times[1])
-    return median(ratios[2:])
+    ratio = torch.tensor(median(ratios[2:]), device=device)
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(ratio)
+        ratio /= dist.get_world_size()
+    return float(ratio)

@@ -20,7 +20,9 @@ class GradientSignal:
 
     which is `gamma.grad`: the gate passes the gradient straight through, so a closed channel has
     it too (SCA, ICML 2024, section 4.3). Where there is no norm with a scale, |sum dL/dy * y| of
-    the current itself. A group with several norms (a residual stream) gets the mean over them.
+    the current itself, taken during the backward pass: a GradScaler's scale is in it, so that
+    steps count by the scale they were taken at (bfloat16 needs none). A group with several norms
+    (a residual stream) gets the mean over them.
     """
 
     def __init__(self, model: nn.Module, structure: Structure, *, samples: int | None) -> None:
@@ -30,6 +32,8 @@ class GradientSignal:
         self._scales: list[tuple[str, int, nn.Parameter, Tensor]] = []
         self._places: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
         self.sums: dict[str, Tensor] = {}
+        self.pending: dict[str, Tensor] = {}
+        """Of the backward passes since the last step; an overflow (GradScaler) drops them."""
         for group in structure.groups:
             row = 0
             norms = dict.fromkeys(n for site in group.gates for n in site.norms)
@@ -48,6 +52,7 @@ class GradientSignal:
                         else module.register_forward_hook(_Out(watch), prepend=True)
                     )
                     row += 1
+                self.pending[group.name] = torch.zeros(row, group.size)
             self.sums[group.name] = torch.zeros(row, group.size)
 
     def collect(self) -> None:
@@ -59,6 +64,10 @@ class GradientSignal:
                 sums = on_device(self.sums, group, grad.device)
                 mine, to = self._place(channel, grad.device)
                 sums[row].index_add_(0, to, grad[mine])
+        for group, seen in self.pending.items():
+            sums = on_device(self.sums, group, seen.device)
+            sums += torch.where(seen.isfinite().all(), seen, 0.0)
+            seen.zero_()
 
     def _place(self, channel: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Positions of a scale that are a group's, and their channels, on the device."""
@@ -82,18 +91,23 @@ class GradientSignal:
     def clear(self) -> None:
         """Start afresh."""
         self.steps = 0
-        for tensor in self.sums.values():
+        for tensor in (*self.sums.values(), *self.pending.values()):
             tensor.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far."""
-        return {"steps": self.steps, "sums": {k: v.clone() for k, v in self.sums.items()}}
+        return {
+            "steps": self.steps,
+            "sums": {k: v.clone() for k, v in self.sums.items()},
+            "pending": {k: v.clone() for k, v in self.pending.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from the sums of `state_dict`."""
         self.steps = state["steps"]
-        for name in self.sums:
-            self.sums[name] = state["sums"][name].clone()
+        for mine, theirs in ((self.sums, state["sums"]), (self.pending, state["pending"])):
+            for name in mine:
+                mine[name] = theirs[name].clone()
 
     def remove(self) -> None:
         """Take the hooks out of the network."""
@@ -103,7 +117,7 @@ class GradientSignal:
 
 
 class _Product:
-    """Adds sum dL/dy * y of one current to the sums of one group."""
+    """Adds sum dL/dy * y of one current to what is pending of one group."""
 
     def __init__(
         self, signal: GradientSignal, group: str, row: int, site: Site, samples: int | None
@@ -128,9 +142,9 @@ class _Product:
             axis = grad.dim() + self.site.dim
             others = [d for d in range(grad.dim()) if d != axis]
             total = (grad * current).sum(others, dtype=torch.float32)
-            sums = on_device(self.signal.sums, self.group, total.device)
+            pending = on_device(self.signal.pending, self.group, total.device)
             mine, channel = self.mine.to(total.device), self.channel.to(total.device)
-            sums[self.row].index_add_(0, channel, total[mine])
+            pending[self.row].index_add_(0, channel, total[mine])
 
         y.register_hook(add)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError
 from microglia.frameworks import Hook, Observation, first_tensor, neuron_kind
-from microglia.structure import Group, Keep, Site, Structure
+from microglia.structure import Group, Keep, Site, Structure, output_axis
 
 Activity = Literal["membrane", "released", "rate"]
 
@@ -185,34 +185,41 @@ def filter_magnitude(model: nn.Module, structure: Structure) -> dict[str, Tensor
 def _rows(model: nn.Module, structure: Structure, index: int) -> Tensor:
     group = structure.groups[index]
     total, count = torch.zeros(group.size), torch.zeros(group.size)
-    for name, channel in _weights(structure, group):
-        rows = model.get_parameter(name).detach().abs().flatten(1).mean(1).float().cpu()
+    for name, axis, channel in _weights(model, structure, group):
+        weight = model.get_parameter(name).detach().transpose(0, axis)
+        rows = weight.abs().flatten(1).mean(1).float().cpu()
         mine = channel >= 0
         total.index_add_(0, channel[mine], rows[mine])
         count.index_add_(0, channel[mine], torch.ones(int(mine.sum())))
     return total / count.clamp(min=1)
 
 
-def _weights(structure: Structure, group: Group) -> Iterator[tuple[str, Tensor]]:
-    """The weights whose rows compute a group's channels, and the channel of each row."""
+def _weights(
+    model: nn.Module, structure: Structure, group: Group
+) -> Iterator[tuple[str, int, Tensor]]:
+    """The weights that compute a group's channels: name, axis of the filters, channel of each."""
     for cut in group.cuts:
         name = structure.leaves[cut.leaf][0]
-        computes = name.rpartition(".")[0] in group.layers and cut.dim == 0
-        if cut.leaf in structure.parameters and computes and len(structure.shapes[cut.leaf]) > 1:
-            yield name, cut.channel
+        layer = name.rpartition(".")[0]
+        if cut.leaf not in structure.parameters or len(structure.shapes[cut.leaf]) < 2:
+            continue
+        if layer in group.layers and cut.dim == output_axis(model.get_submodule(layer)):
+            yield name, cut.dim, cut.channel
 
 
-def open_filters(model: nn.Module, structure: Structure, keep: Keep) -> list[tuple[str, Tensor]]:
-    """Each weight that computes prunable channels, and those of its rows that are open."""
-    stays: dict[str, Tensor] = {}
+def open_filters(
+    model: nn.Module, structure: Structure, keep: Keep
+) -> list[tuple[str, int, Tensor]]:
+    """Each weight that computes prunable channels, its filters' axis, and which are open."""
+    stays: dict[tuple[str, int], Tensor] = {}
     for group in structure.groups:
-        for name, channel in _weights(structure, group):
+        for name, axis, channel in _weights(model, structure, group):
             mine = channel >= 0
-            rows = stays.setdefault(name, torch.ones(len(channel), dtype=torch.bool))
+            rows = stays.setdefault((name, axis), torch.ones(len(channel), dtype=torch.bool))
             rows[mine] &= keep[group.name].cpu()[channel[mine]]
     return [
-        (name, rows.nonzero().flatten().to(model.get_parameter(name).device))
-        for name, rows in stays.items()
+        (name, axis, rows.nonzero().flatten().to(model.get_parameter(name).device))
+        for (name, axis), rows in stays.items()
     ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from microglia.frameworks import reset
+from microglia.methods.parts.scores import ActivityScore
+from microglia.methods.parts.traffic import Traffic
 from microglia.structure import as_arguments
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -42,3 +45,15 @@ def run_over(model: nn.Module, batches: Iterable[Any], forward: Forward) -> int:
         for module, mode in modes.items():
             module.training = mode
     return count
+
+
+@contextmanager
+def listening(*parts: ActivityScore | Traffic) -> Iterator[None]:
+    """Let parts watch calls in eval mode too."""
+    for part in parts:
+        part.always = True
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.always = False
