@@ -25,10 +25,10 @@ test: lint  ## The sampled suite, under 12 minutes on two cores
 test-all: lint  ## Everything: every network, mask and T
 	$(PYTHON) -m pytest -n 2 --dist loadgroup --full
 
-bench: $(INSTALLED)  ## Speed and overhead, side by side in one run; asserts nothing
-	$(PYTHON) benchmarks/latency_vgg16.py
-	$(PYTHON) benchmarks/training_overhead.py
-	$(PYTHON) benchmarks/compaction.py
+bench: $(INSTALLED)  ## Speed and overhead, side by side in one run; asserts nothing. Wants CIFAR-10
+	$(PYTHON) benchmarks/training_overhead.py --json results/benchmarks/training_overhead.json
+	$(PYTHON) benchmarks/compaction.py --json results/benchmarks/compaction.json
+	$(PYTHON) benchmarks/latency_vgg16.py --json results/benchmarks/latency_vgg16.json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

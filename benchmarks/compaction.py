@@ -6,13 +6,12 @@ python benchmarks/compaction.py [--sparsity 0.7] [--json FILE]
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import torch
+from record import about, write
 
 import microglia as mg
 from microglia.gates import Gates
@@ -29,6 +28,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
 
+    where = about()
     torch.manual_seed(SEED)
     model = build("vgg16", classes=10, channels=3, T=4)
     for norm in (
@@ -52,10 +52,7 @@ def main() -> None:
         compacting.append(time.perf_counter() - start)
         gates.remove()
     result = {
-        "benchmark": "compaction",
         "seed": SEED,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
         "sparsity": args.sparsity,
         "analyse_s": statistics.median(analysing),
         "compact_s": statistics.median(compacting),
@@ -65,8 +62,7 @@ def main() -> None:
         f"VGG16: analyse {result['analyse_s']:.2f} s, compact with certificate "
         f"{result['compact_s']:.2f} s (medians of {REPEATS})\n{small.certificate}"
     )
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    write(args.json, "compaction", where, **result)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,30 @@
 """How much faster VGG16 gets when channels are removed, both sides on the fastest path.
 
 The paper's VGG16 (T=4, 32x32 images) is compacted under masks that close the same fraction of its
-convolutions' channels: `uniform`, the same fraction of every layer, also in multiples of 16, and
-`deep`, more of each deeper layer, as SCA's published masks do. Dense and compact networks are
-accelerated and timed in turn. Asserts nothing.
+convolutions' channels: `uniform`, the same fraction of every layer, also in multiples of 16,
+`deep`, more of each deeper layer, as SCA's published masks do, and the mask that SCA chooses in
+`--steps` training steps on the first thousand images. Dense and compact networks are accelerated
+and timed in turn. Asserts nothing.
 
-    python benchmarks/latency_vgg16.py [--sparsity 0.7] [--batch 32] [--threads 2] [--json FILE]
+    python benchmarks/latency_vgg16.py [--sparsity 0.7] [--batch 32] [--steps 60] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import copy
 import math
-import os
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from record import about, write
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 import microglia as mg
+from microglia.data import Batches, Images, load_images
 from microglia.gates import Gates
 from microglia.metrics.latency import Latency, compare_latency
 from microglia.networks import build
@@ -127,14 +129,19 @@ MASKS: dict[str, Callable[[list[int], float], list[int]]] = {
 }
 
 
-def compacted(model: nn.Module, structure: Structure, kept: list[int], x: Tensor) -> nn.Module:
-    """The network without all but `kept[l]` randomly chosen channels of its l-th convolution."""
+def at_random(model: nn.Module, structure: Structure, kept: list[int]) -> dict[str, Tensor]:
+    """A mask that leaves `kept[l]` randomly chosen channels of the l-th convolution."""
     keep = {}
-    for group, count in zip(convolutions(model, structure), kept, strict=True):
-        name, size = group
-        mask = torch.zeros(size, dtype=torch.bool)
-        mask[torch.randperm(size)[:count]] = True
-        keep[name] = mask
+    for (name, size), count in zip(convolutions(model, structure), kept, strict=True):
+        keep[name] = torch.zeros(size, dtype=torch.bool)
+        keep[name][torch.randperm(size)[:count]] = True
+    return keep
+
+
+def compacted(
+    model: nn.Module, structure: Structure, keep: dict[str, Tensor], x: Tensor
+) -> nn.Module:
+    """The network without the channels that the mask closes."""
     gates = Gates(model, structure)
     gates.set(keep)
     small = compact(model, structure, keep, example_input=x, verify=False).model
@@ -151,23 +158,26 @@ def convolutions(model: nn.Module, structure: Structure) -> list[tuple[str, int]
     ]
 
 
-def machine() -> dict[str, object]:
-    """What the times depend on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in fields.items()}
-    wide = [f for f in fields.get("flags", "").split() if f.startswith(("avx", "amx", "fma"))]
-    return {
-        "architecture": platform.machine(),
-        "processor": fields.get("model name", platform.processor()),
-        "cores": os.cpu_count(),
-        "flags": " ".join(wide),
-        "torch_uses": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "torch": torch.__version__,
-    }
+def sca(model: nn.Module, images: Images, sparsity: float, *, steps: int) -> dict[str, Tensor]:
+    """SCA's own mask, from a short training of a copy of the network: {group: channels kept}."""
+    model = copy.deepcopy(model).train()
+    batches = Batches(images, batch_size=32, seed=SEED)
+    x, _ = next(iter(batches))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    pruner = mg.SCA(
+        model, sparsity=sparsity, example_input=x[:1], optimizer=optimizer, every=10, until=steps
+    )
+    while pruner.steps < steps:
+        for x, y in batches:
+            mg.reset(model)
+            loss = cross_entropy(model(x), y) + pruner.penalty()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            pruner.step()
+            if pruner.steps == steps:
+                break
+    return pruner.gates.keep()
 
 
 def main() -> None:
@@ -177,44 +187,47 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--data", default="cifar10", help="images of 32x32 pixels")
+    parser.add_argument("--steps", type=int, default=60, help="of SCA; 0 leaves its mask out")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    about = machine()
-    about["keeps_freed_memory"] = keep_freed_memory()
-    for key, value in about.items():
+    where = about()
+    where["machine"]["keeps_freed_memory"] = keep_freed_memory()
+    for key, value in where["machine"].items():
         print(f"{key.replace('_', ' '):>18}: {value}")
     print(f"{'seed':>18}: {args.seed}\n{'batch':>18}: {args.batch}, T=4, float32")
 
-    model = build("vgg16", classes=10, channels=3, T=4).eval()
+    try:
+        images = load_images(args.data, split="train", rows=range(1000))
+    except mg.MicrogliaError as error:
+        raise SystemExit(str(error)) from error
+    classes, (planes, side) = len(images.classes), images.images.shape[1:3]
+    model = build("vgg16", classes=classes, channels=planes, T=4, size=side).eval()
     for norm in model.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm):
             nn.init.uniform_(norm.bias, 0.2, 0.9)  # untrained it would be silent
-    x = torch.rand(args.batch, 3, 32, 32)
+    x, _ = next(iter(Batches(images, batch_size=args.batch, shuffle=False)))
     structure = mg.analyse(model, x[:1])
     widths = [size for _, size in convolutions(model, structure)]
+    masks = {
+        name: at_random(model, structure, rule(widths, args.sparsity))
+        for name, rule in MASKS.items()
+    }
+    if args.steps:
+        masks["SCA's own"] = sca(model, images, args.sparsity, steps=args.steps)
 
     results = {}
-    for name, mask in MASKS.items():
-        kept = mask(widths, args.sparsity)
-        small = compacted(model, structure, kept, x[:1])
-        result = compare(model, small, x, repeats=args.repeats)
+    for name, keep in masks.items():
+        kept = [int(keep[group].sum()) for group, _ in convolutions(model, structure)]
+        result = compare(model, compacted(model, structure, keep, x[:1]), x, repeats=args.repeats)
         results[name] = {"kept": kept, **asdict(result)}
         results[name] |= {"macs_ratio": result.macs_ratio, "efficiency": result.efficiency}
         report(name, kept, widths, result)
-    if args.json:
-        record = {
-            "benchmark": "latency_vgg16",
-            "machine": about,
-            "seed": args.seed,
-            "batch": args.batch,
-            "sparsity": args.sparsity,
-            "repeats": args.repeats,
-            "results": results,
-        }
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+    settings = {k: v for k, v in vars(args).items() if k != "json"}
+    write(args.json, "latency_vgg16", where, **settings, results=results)
 
 
 def report(name: str, kept: list[int], widths: list[int], result: Comparison) -> None:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from record import about, write
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -70,6 +69,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
 
+    where = about(args.device)
     torch.manual_seed(SEED)
     model = build("conv5", classes=10, channels=3, T=4, width=args.width).to(args.device)
     x = torch.rand(args.batch, 3, 32, 32, device=args.device)
@@ -94,10 +94,7 @@ def main() -> None:
     low, high = interval(ratios)
     total = sum(times["pruned"]) / sum(times["plain"])
     result = {
-        "benchmark": "training_overhead",
         "seed": SEED,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {args.device}",
-        "torch": torch.__version__,
         **{k: v for k, v in vars(args).items() if k != "json"},
         "plain_ms": 1e3 * statistics.median(times["plain"]),
         "pruned_ms": 1e3 * statistics.median(times["pruned"]),
@@ -111,8 +108,7 @@ def main() -> None:
         f"median ratio {result['median_ratio']:.3f}, 95 % interval {low:.3f} to {high:.3f}; "
         f"ratio of totals (updates included) {total:.3f}"
     )
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    write(args.json, "training_overhead", where, **result)
 
 
 if __name__ == "__main__":
