@@ -26,9 +26,12 @@ test-all: lint  ## Everything: every network, mask and T
 	$(PYTHON) -m pytest -n 2 --dist loadgroup --full
 
 bench: $(INSTALLED)  ## Speed and overhead, side by side in one run; asserts nothing. Wants CIFAR-10
-	$(PYTHON) benchmarks/training_overhead.py --json results/benchmarks/training_overhead.json
-	$(PYTHON) benchmarks/compaction.py --json results/benchmarks/compaction.json
-	$(PYTHON) benchmarks/latency_vgg16.py --json results/benchmarks/latency_vgg16.json
+	mkdir -p runs/bench
+	$(PYTHON) benchmarks/training_overhead.py --json runs/bench/training_overhead.json
+	$(PYTHON) benchmarks/training_speed.py --json runs/bench/training_speed.json
+	$(PYTHON) benchmarks/compaction.py --json runs/bench/compaction.json
+	$(PYTHON) benchmarks/latency_vgg16.py --json runs/bench/latency_vgg16.json
+	mv runs/bench/*.json results/benchmarks/
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -24,10 +24,10 @@ ORDER = [
     {"gates"},
     {"surgery"},
     {"methods"},
-    {"networks", "data"},
+    {"networks", "data", "runtime"},
     {"training"},
     {"metrics"},
-    {"exchange", "runtime", "report"},
+    {"exchange", "report"},
     {"experiment"},
     {"cli"},
 ]

@@ -104,20 +104,12 @@ def test_a_state_that_somebody_keeps_is_not_changed(make: Callable[[], nn.Module
     assert torch.equal(kept, value)
 
 
-def test_gradients_and_traces_are_spikingjellys_own() -> None:
-    slow = neuron.LIFNode(step_mode="m")
+def test_traces_are_spikingjellys_own() -> None:
+    slow = neuron.LIFNode(step_mode="m", store_v_seq=True)
     fast = accelerate(slow)
-    gradients, voltages = [], []
     for node in (slow, fast):
-        x = currents(0, torch.float32).requires_grad_()
-        node(x).square().sum().backward()
-        gradients.append(x.grad)
-        mg.reset(node)
-        node.store_v_seq = True
-        run(node, x.detach())
-        voltages.append(node.v_seq)
-    assert torch.equal(*gradients)
-    assert torch.equal(*voltages)
+        run(node, currents(0, torch.float32))
+    assert torch.equal(slow.v_seq, fast.v_seq)
 
 
 class Slower(neuron.IFNode):

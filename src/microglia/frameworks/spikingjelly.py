@@ -21,9 +21,10 @@ def _charge(module: Any) -> Callable[[Tensor | float, Tensor], Tensor] | None:
     A subclass may charge, fire or reset otherwise, so only the classes themselves are known.
     """
     rest = 0.0 if module.v_reset is None else module.v_reset
-    if type(module) in _INTEGRATE:
+    known = getattr(type(module), "scans", type(module))  # the runtime's scan charges as its class
+    if known in _INTEGRATE:
         return lambda v, x: v + x
-    if type(module) not in _LEAK:
+    if known not in _LEAK:
         return None
     rate: float | Tensor = (
         module.w.detach().sigmoid()

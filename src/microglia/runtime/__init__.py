@@ -1,6 +1,7 @@
-"""The fastest way to run a network that will not be trained any more."""
+"""The fastest way to run a network, and to train one."""
 
 from microglia.runtime.inference import accelerate
+from microglia.runtime.learning import accelerated_training
 from microglia.runtime.memory import keep_freed_memory
 
-__all__ = ["accelerate", "keep_freed_memory"]
+__all__ = ["accelerate", "accelerated_training", "keep_freed_memory"]

@@ -10,6 +10,7 @@ from torch import nn
 
 from microglia.errors import ConfigError
 from microglia.frameworks import fresh_copy, reset
+from microglia.runtime.channels_last import allows_channels_last, put_channels_last
 from microglia.runtime.fold import fold, foldable, give_biases
 from microglia.runtime.pool import accelerate_pool
 from microglia.runtime.trace import Trace
@@ -52,8 +53,8 @@ def accelerate(model: nn.Module, *, example_input: Any = None) -> nn.Module:
     for norm, layer in foldable(probe, trace).items():
         fold(fast.get_submodule(layer), fast.get_submodule(norm))
     _accelerate_layers(fast, overwriting=_sole_readers(trace))
-    if _allows_channels_last(fast, inputs):
-        _put_channels_last(fast)
+    if allows_channels_last(fast, inputs):
+        put_channels_last(fast)
     return fast
 
 
@@ -104,25 +105,3 @@ def _sole_readers(trace: Trace) -> set[str]:
         return all(b in passing and trace.touching[b][-1] in inside for b, inside in inputs)
 
     return {name for name in trace.calls if name not in trace.unclear and last(name)}
-
-
-def _allows_channels_last(model: nn.Module, inputs: tuple[Any, ...]) -> bool:
-    """On the CPU, and no `view` in the network wants the channels first."""
-    if any(p.device.type != "cpu" for p in model.parameters()):
-        return False
-    probe = fresh_copy(model)
-    _put_channels_last(probe)
-    reset(probe)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            probe(*inputs)
-    except RuntimeError:
-        return False
-    return True
-
-
-def _put_channels_last(model: nn.Module) -> None:
-    """A convolution gives its output the layout of its weight."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from microglia.errors import MicrogliaError, TrainingError
 from microglia.methods import Pruner
+from microglia.runtime import accelerated_training
 from microglia.training.config import TrainingConfig
 from microglia.training.device import resolve_device
 from microglia.training.history import History, MetricsFile
@@ -103,13 +104,20 @@ def train(
             # Neuron states made under inference mode could not take part in the next training step.
             inference_mode=False,
         )
-        _fit(
-            trainer,
-            lambda: trainer.fit(
-                module, batches, validation, ckpt_path=checkpoint, weights_only=True
-            ),
-        )
+        with accelerated_training(model, example_input=_example(batches)):
+            _fit(
+                trainer,
+                lambda: trainer.fit(
+                    module, batches, validation, ckpt_path=checkpoint, weights_only=True
+                ),
+            )
     return recorder.history
+
+
+def _example(batches: Batches) -> Tensor:
+    with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed for each pass
+        inputs, _ = next(iter(batches))
+    return inputs
 
 
 def _checkpoint(run_dir: Path | None, *, resume: bool) -> Path | None:
