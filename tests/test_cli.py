@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 import microglia as mg
+import zoo
 from microglia.cli import run
 from microglia.errors import (
     CertificateError,
@@ -457,14 +459,56 @@ def test_the_entry_point_leaves_with_the_code(tmp_path: Path) -> None:
     assert err == "microglia: No config file at 'absent.toml'.\n"
 
 
-def test_ctrl_c_while_training_leaves_nothing(tmp_path: Path) -> None:
+def wait_for(pattern: str, folder: Path, started: subprocess.Popen[str]) -> None:
+    while not list(folder.glob(pattern)):
+        assert started.poll() is None, started.communicate()
+        time.sleep(0.05)
+
+
+def test_ctrl_c_while_training_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL.replace("epochs = 1", "epochs = 100000"))
     started = process("prune", "small.toml", folder=tmp_path)
-    while not list(tmp_path.glob(".out-*/networks/*/metrics.jsonl")):
-        assert started.poll() is None, started.communicate()
-        time.sleep(0.1)
+    wait_for(".out.unfinished/networks/*/checkpoint.ckpt", tmp_path, started)
     started.send_signal(signal.SIGINT)
     _, err = started.communicate()
     assert started.returncode == 130
     assert "Traceback" not in err
-    assert {p.name for p in tmp_path.iterdir()} == {"small.toml"}
+    assert "--resume" in err
+    assert {p.name for p in tmp_path.iterdir()} == {"small.toml", ".out.unfinished"}
+
+
+@pytest.mark.parametrize("seed", zoo.whole_or_sampled([0], range(4)))
+def test_killed_at_random_moments_it_still_ends_at_the_same_weights(
+    tmp_path: Path, seed: int
+) -> None:
+    """`kill -9`, again and again; every start but the first goes on from what is there."""
+    moments = random.Random(seed)
+    text = SMALL.replace("epochs = 1", "epochs = 12").replace(
+        "latency_", "report = false\nlatency_", 1
+    )
+    for place in ("straight", "killed"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "small.toml").write_text(text)
+    began = time.monotonic()
+    straight = process("prune", "small.toml", "-q", folder=tmp_path / "straight")
+    _, err = straight.communicate()
+    assert straight.returncode == 0, err
+    whole, kills = time.monotonic() - began, 0
+    while not (tmp_path / "killed" / "out").exists():
+        started = process("prune", "small.toml", "-q", "--resume", folder=tmp_path / "killed")
+        if kills < 4:
+            try:
+                started.wait(timeout=whole * moments.uniform(0.4, 0.9))
+            except subprocess.TimeoutExpired:
+                started.kill()
+                kills += 1
+        _, err = started.communicate()
+        assert started.returncode in (0, -signal.SIGKILL), err
+    assert kills, "the run was too short to be killed"
+    a, b = (tmp_path / place / "out" for place in ("straight", "killed"))
+    weights = sorted(str(p.relative_to(a)) for p in a.rglob("*.safetensors"))
+    assert len(weights) == 2
+    assert all((a / name).read_bytes() == (b / name).read_bytes() for name in weights)
+    rows = [json.loads((x / "table.json").read_text())["table"]["rows"] for x in (a, b)]
+    assert rows[0]["sca"]["accuracy"] == rows[1]["sca"]["accuracy"]
+    assert [p.name for p in (tmp_path / "killed").iterdir() if p.name.startswith(".")] == []

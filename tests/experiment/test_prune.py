@@ -231,12 +231,32 @@ def test_a_run_too_short_to_prune_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_nothing(run: Run, tmp_path: Path) -> None:
+    """Nothing half written, and what was trained is there when there is room again."""
+
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(run_module, "write_report", full)
-    refused(tmp_path, DataError, "the disk is full", pruning={"controls": []})
+    same, directory = config(tmp_path / "run", seeds=[0, 1]), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "write_report", full)
+        with pytest.raises(DataError, match="the disk is full"):
+            prune(same, progress=False)
+    assert not directory.exists()
+    trained = {p.parent.name: p.read_text() for p in tmp_path.rglob("metrics.jsonl")}
+    resumed = prune(same, resume=True, progress=False)
+    again = {p.parent.name: p.read_text() for p in directory.glob("networks/*/metrics.jsonl")}
+    assert len(again) == 7
+    assert all(text == trained[name] for name, text in again.items()), "it was trained again"
+    assert without_clocks(resumed) == without_clocks(run)
+    assert without_clocks(prune(same, resume=True, progress=False)) == without_clocks(run)
+    with pytest.raises(ConfigError, match="another config, in seeds"):
+        prune(config(directory), resume=True, progress=False)
+
+
+def without_clocks(run: Run) -> dict[str, Any]:
+    rows = run.table.to_dict()["rows"]
+    return {n: {k: f for k, f in row.items() if "latency" not in k} for n, row in rows.items()}
 
 
 def test_an_earlier_run_is_kept_unless_asked(run: Run, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -147,6 +148,67 @@ def test_a_resumed_run_equals_the_straight_one_to_the_bit(
     assert str(straight_pruner.state_dict()) == str(resumed_pruner.state_dict())
     assert rest.changes == whole.changes
     assert [r.loss for r in rest.epochs] == [r.loss for r in whole.epochs]
+    folders = (tmp_path / "Stripes", tmp_path / "Breaks")
+    straight_lines, resumed_lines = map(without_times, folders)
+    assert straight_lines == resumed_lines, "no epoch may be missing or there twice"
+
+
+def without_times(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def test_a_finished_run_is_resumed_to_itself(tmp_path: Path) -> None:
+    def go(*, resume: bool) -> tuple[dict[str, Tensor], History]:
+        torch.manual_seed(3)
+        model = network()
+        history = train(
+            model, Stripes(), config=FAST, run_dir=tmp_path, resume=resume, progress=False
+        )
+        return model.state_dict(), history
+
+    (weights, history), before = go(resume=False), torch.get_rng_state()
+    again, same_history = go(resume=True)
+    assert all(torch.equal(value, again[name]) for name, value in weights.items())
+    assert same_history == history
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def cut_short(content: bytes) -> bytes:
+    return content[: len(content) * 2 // 3]
+
+
+def flip_a_bit(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, lambda content: b""])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    def go(folder: Path, batches: Stripes, *, resume: bool) -> dict[str, Tensor]:
+        torch.manual_seed(3)
+        model = network()
+        train(model, batches, config=FAST, run_dir=folder, resume=resume, progress=False)
+        return model.state_dict()
+
+    straight = go(tmp_path / "straight", Stripes(batches=4), resume=False)
+    broken = Breaks(epoch=2, error=RuntimeError("the power went off"))
+    with pytest.raises(RuntimeError, match="power"):
+        go(tmp_path / "run", broken, resume=False)
+    latest = tmp_path / "run" / "checkpoint.ckpt"
+    latest.write_bytes(damage(latest.read_bytes()))
+    broken.breaks_at = -1
+    with pytest.warns(UserWarning, match="checkpoint.ckpt is damaged"):
+        resumed = go(tmp_path / "run", broken, resume=True)
+    assert all(torch.equal(value, resumed[name]) for name, value in straight.items())
+    latest.write_bytes(damage(latest.read_bytes()))
+    with (
+        pytest.warns(UserWarning, match="damaged"),
+        pytest.raises(TrainingError, match="every checkpoint"),
+    ):
+        go(tmp_path / "run", broken, resume=True)
 
 
 def test_watching_a_validation_set_changes_nothing() -> None:

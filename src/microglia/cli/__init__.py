@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing was left behind", INTERRUPTED)
+        return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The reader, such as `head`, has gone. Python would complain again while closing stdout.
         sys.stderr.close()

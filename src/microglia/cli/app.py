@@ -114,6 +114,9 @@ def prune(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="output.overwrite: replace an earlier run.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from where an interrupted run was.")
+    ] = False,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print the config, every key, and stop.")
     ] = False,
@@ -143,6 +146,7 @@ def prune(
         config,
         given | dotted_flags(context.args),
         show_config=show_config,
+        resume=resume,
         progress=not quiet,
     )
 

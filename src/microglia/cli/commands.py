@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from microglia.experiment import RunConfig
 from microglia.experiment import prune as run_prune
 from microglia.experiment.bench import load_data
 from microglia.experiment.columns import caption_of
+from microglia.experiment.run_dir import unfinished
 from microglia.experiment.toml import read_table, set_key, unset_keys
 from microglia.metrics import measure as measure_network
 from microglia.metrics import measure_size
 from microglia.networks import build, network_names
 from microglia.report import console_table
+from microglia.runtime import keep_freed_memory
 from microglia.training import resolve_device
 
 
@@ -32,6 +35,7 @@ def prune(
     flags: Mapping[str, str],
     *,
     show_config: bool,
+    resume: bool,
     progress: bool,
 ) -> None:
     """Run the experiment of a TOML file, with keys overridden by flags."""
@@ -51,7 +55,17 @@ def prune(
         for name, hint in unset_keys(config):
             console.out(f"# not set: {name} ({hint})", highlight=False)
         return
-    run = run_prune(config, progress=progress)
+    keep_freed_memory()  # the process is ours
+    try:
+        run = run_prune(config, resume=resume, progress=progress)
+    except BaseException:
+        work = unfinished(Path(config.output.directory))
+        if work.exists():
+            print(
+                f"microglia: what is trained so far lies in '{work}': --resume goes on from there",
+                file=sys.stderr,
+            )
+        raise
     console.print(console_table(run.table, caption=caption_of(run.table)))
     report = run.directory / "report.html"
     console.print(str(report if report.is_file() else run.directory), highlight=False)

@@ -26,9 +26,11 @@ class Bench:
     device: torch.device
     work: Path
     progress: bool
+    resume: bool
+    """Whether training goes on from the checkpoints that lie in `work`."""
 
     @classmethod
-    def open(cls, config: RunConfig, work: Path, *, progress: bool) -> Bench:
+    def open(cls, config: RunConfig, work: Path, *, progress: bool, resume: bool = False) -> Bench:
         """Find the device and load the data.
 
         Raises:
@@ -36,7 +38,7 @@ class Bench:
             DataError: the data is missing or damaged.
         """
         device = resolve_device(config.training.device)
-        return cls(config, load_data(config.data), device, work, progress)
+        return cls(config, load_data(config.data), device, work, progress, resume)
 
     def network(self, seed: int) -> nn.Module:
         """The network with fresh weights; the same seed gives the same weights."""

@@ -185,6 +185,18 @@ class RunConfig:
         """From a TOML file."""
         return from_table(cls, read_table(Path(path)))
 
+    def differs_from(self, other: RunConfig) -> list[str]:
+        """The keys that make another config another experiment; where results go doesn't count."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        del mine["output"], theirs["output"]
+        keys = []
+        for section, value in mine.items():
+            if isinstance(value, dict):
+                keys += [f"{section}.{k}" for k in value if value[k] != theirs[section][k]]
+            elif value != theirs[section]:
+                keys.append(section)
+        return keys
+
     def to_toml(self) -> str:
         """As TOML that reads back equal."""
         return dump(self)

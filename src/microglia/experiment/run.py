@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from microglia.errors import DataError
+from microglia.errors import ConfigError, DataError
 from microglia.experiment.bench import Bench
 from microglia.experiment.columns import columns_for
 from microglia.experiment.config import DENSE, RunConfig
 from microglia.experiment.provenance import provenance
-from microglia.experiment.run_dir import CONFIG, TABLE, run_directory
+from microglia.experiment.run_dir import CONFIG, TABLE, run_directory, unfinished
 from microglia.experiment.summary import report_of
 from microglia.experiment.trial import (
     Trial,
@@ -40,7 +40,7 @@ class Run:
     record: Mapping[str, Any]
 
 
-def prune(config: RunConfig, *, progress: bool = True) -> Run:
+def prune(config: RunConfig, *, resume: bool = False, progress: bool = True) -> Run:
     """Train, prune, compact, save, reload, measure and compare, and leave a run directory.
 
     For each seed the dense network is trained, the method's, and each control at the parameters
@@ -51,28 +51,58 @@ def prune(config: RunConfig, *, progress: bool = True) -> Run:
         metrics.jsonl  checkpoint.ckpt  figures.json  compact/     the method, first seed
         networks/<name>-seed<n>/                                   the same of every other network
 
+    With `resume` it goes on from the last epochs that an interrupted run of the same config has
+    finished, to the same weights, on the CPU to the bit; where nothing was begun it begins, and
+    where all is done it gives what is there.
+
     Raises:
         MicrogliaError: what went wrong, in one message; see `microglia.errors`.
     """
     directory = Path(config.output.directory)
-    with run_directory(directory, overwrite=config.output.overwrite) as work:
-        bench = Bench.open(config, work, progress=progress)
+    if resume and (directory / TABLE).is_file() and not unfinished(directory).exists():
+        return _finished(config, directory)
+    with run_directory(config, resume=resume) as work:
+        bench = Bench.open(config, work, progress=progress, resume=resume)
         check_pruning(bench)
         trials = [_trials(bench, seed) for seed in config.seeds]
         figures = [_measure(bench, of_seed) for of_seed in trials]
-        table = _table(config, figures)
+        table = _table({name: [of_seed[name] for of_seed in figures] for name in figures[0]})
         record = {
             **provenance(bench.device),
             "config": config.to_dict(),
             "table": table.to_dict(),
         }
-        (work / CONFIG).write_text(config.to_toml(), encoding="utf-8")
         (work / TABLE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         if config.output.report:
             write_report(report_of(bench, trials[0], table, record), work / REPORT)
     if config.output.results is not None:
         _append(Path(config.output.results), record)
     return Run(directory, config, table, record)
+
+
+def _finished(config: RunConfig, directory: Path) -> Run:
+    """The run that stands there, if it is of this config."""
+    if different := config.differs_from(RunConfig.from_file(directory / CONFIG)):
+        raise ConfigError(
+            f"resume: the finished run in '{directory}' had another config, in "
+            f"{', '.join(different)}. Name another directory, or start again with --overwrite."
+        )
+    record = json.loads((directory / TABLE).read_text(encoding="utf-8"))
+    if config.output.results is not None:  # the kill may have come between the two
+        results = Path(config.output.results)
+        line = json.dumps(record)
+        if not results.is_file() or line not in results.read_text(encoding="utf-8").splitlines():
+            _append(results, record)
+    return Run(directory, config, _table(_rows(record["table"])), record)
+
+
+def _rows(record: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
+    """The figures of each network and seed, from a table's record."""
+    rows = {}
+    for name, figures in record["rows"].items():
+        seeds = max(len(figure["values"]) for figure in figures.values())
+        rows[name] = [{k: f["values"][i] for k, f in figures.items()} for i in range(seeds)]
+    return rows
 
 
 def _trials(bench: Bench, seed: int) -> dict[str, Trial]:
@@ -118,8 +148,7 @@ def _write_figures(figures: Figures, folder: Path) -> None:
     (folder / FIGURES).write_text(figures.to_json() + "\n", encoding="utf-8")
 
 
-def _table(config: RunConfig, figures: Sequence[Mapping[str, dict[str, float]]]) -> Table:
-    rows = {name: [of_seed[name] for of_seed in figures] for name in figures[0]}
+def _table(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
     titles = {"sca": "SCA", "uniform-slim": "uniform-slim"}
     return Table(columns_for(rows), rows, reference=DENSE, titles=titles)
 

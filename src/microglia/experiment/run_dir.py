@@ -1,48 +1,98 @@
-"""A directory that appears whole or not at all."""
+"""A directory that appears whole or not at all; until then a hidden one that outlives a kill."""
 
 from __future__ import annotations
 
 import errno
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from microglia.errors import ConfigError, DataError
-from microglia.surgery.files import put_in_place
+from filelock import FileLock, Timeout
 
-CONFIG, TABLE = "config.toml", "table.json"
+from microglia.errors import ConfigError, DataError
+from microglia.experiment.config import RunConfig
+from microglia.surgery.files import put_in_place
+from microglia.training import has_checkpoint
+
+CONFIG, TABLE, LOCK = "config.toml", "table.json", ".lock"
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
-@contextmanager
-def run_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A hidden sibling of `path` to work in, which takes its place when the block ends well.
+def unfinished(path: Path) -> Path:
+    """Where a run works until it may stand at `path`."""
+    return path.parent / f".{path.name}.unfinished"
 
-    If the block fails, nothing is left, and a directory that was at `path` is as it was.
+
+@contextmanager
+def run_directory(config: RunConfig, *, resume: bool = False) -> Iterator[Path]:
+    """A hidden sibling of the run's directory, which takes its place when the block ends well.
+
+    If the block fails, or the process is killed, a directory that was there is as it was. The
+    hidden one stays if it holds a checkpoint, for `resume` to go on from; else nothing is left.
 
     Raises:
-        ConfigError: `path` exists and may not be replaced. Only an empty directory or an earlier
-            run ever is.
+        ConfigError: the directory exists and may not be replaced (only an empty one or an earlier
+            run ever is); an unfinished run lies there, of another config, or not to be resumed; or
+            another process is at it.
         DataError: the disk is full, or the place cannot be written.
     """
+    path, overwrite = Path(config.output.directory), config.output.overwrite
     _refuse_to_lose(path, overwrite=overwrite)
-    work = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    work = unfinished(path)
     try:
-        work.mkdir(parents=True)
+        work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_write(path, error) from error
+    lock = FileLock(work / LOCK)
     try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"output.directory: another process is working on '{path}'. Wait for it, or name "
+            "another."
+        ) from None
+    try:
+        _begin(config, work, resume=resume, overwrite=overwrite)
         yield work
+        lock.release()
+        (work / LOCK).unlink(missing_ok=True)
         put_in_place(work, path)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
         raise _cannot_write(path, error) from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        lock.release()
+        if not _worth_keeping(work):
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _begin(config: RunConfig, work: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse to mix two experiments, and write down which one this is."""
+    if _worth_keeping(work) and resume:
+        other = RunConfig.from_file(work / CONFIG)
+        if different := config.differs_from(other):
+            raise ConfigError(
+                f"resume: the unfinished run in '{work}' had another config, in "
+                f"{', '.join(different)}. Give the same, or start again with --overwrite."
+            )
+        return
+    if _worth_keeping(work) and not overwrite:
+        raise ConfigError(
+            f"output.directory: an unfinished run lies in '{work}'. Go on with it (--resume), or "
+            "start again (--overwrite)."
+        )
+    for entry in work.iterdir():
+        if entry.name != LOCK:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    (work / CONFIG).write_text(config.to_toml(), encoding="utf-8")
+
+
+def _worth_keeping(work: Path) -> bool:
+    folders = [work, *(p for p in work.glob("networks/*") if p.is_dir())]
+    return (work / CONFIG).is_file() and any(has_checkpoint(folder) for folder in folders)
 
 
 def _refuse_to_lose(path: Path, *, overwrite: bool) -> None:
@@ -67,6 +117,6 @@ def _refuse_to_lose(path: Path, *, overwrite: bool) -> None:
 def _cannot_write(path: Path, error: OSError) -> DataError:
     reason = "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror)
     return DataError(
-        f"output.directory: '{path}' could not be written: {reason}. Nothing was left behind; make "
-        f"room, or name another folder."
+        f"output.directory: '{path}' could not be written: {reason}. Nothing half written was left "
+        f"there; make room, or name another folder."
     )

@@ -17,7 +17,13 @@ from microglia.experiment.config import DENSE, PruningConfig
 from microglia.frameworks import fresh_copy
 from microglia.methods import Pruner, method_named
 from microglia.surgery import Certificate
-from microglia.training import History, TrainingConfig, build_optimizer, train
+from microglia.training import (
+    History,
+    TrainingConfig,
+    build_optimizer,
+    has_checkpoint,
+    train,
+)
 
 COMPACT = "compact"
 
@@ -158,6 +164,7 @@ def _train(
     pruner: Pruner | None = None,
 ) -> History:
     torch.manual_seed(seed)
+    folder = bench.folder(name, seed)
     return train(
         model,
         bench.training_batches(seed),
@@ -165,7 +172,8 @@ def _train(
         optimizer=optimizer,
         pruner=pruner,
         validation=bench.validation_batches(),
-        run_dir=bench.folder(name, seed),
+        run_dir=folder,
+        resume=bench.resume and has_checkpoint(folder),
         progress=bench.progress,
         title=f"{name}, seed {seed}",
         labels={"network": name, "seed": seed},

@@ -15,7 +15,13 @@ from torch.optim.swa_utils import AveragedModel
 from microglia.errors import ConfigError, MicrogliaError, nearest
 from microglia.gates import Gates
 from microglia.methods.change import Change, sparsity_of
-from microglia.methods.parts.budget import Budget, channels_left, cost_function, meet
+from microglia.methods.parts.budget import (
+    Budget,
+    channels_left,
+    check_reachable,
+    cost_function,
+    meet,
+)
 from microglia.methods.parts.part import Part
 from microglia.methods.parts.prunable import named, prunable
 from microglia.methods.parts.scope import Scope, Scores, partition, rounded, select, top
@@ -353,12 +359,30 @@ class Pruner(ABC):
             part.collect()
 
     def _check_floors(self) -> None:
-        if isinstance(self.budget.sparsity, (int, float)):
-            try:
+        """Refuse at once what no training could reach."""
+        try:
+            if isinstance(self.budget.sparsity, (int, float)):
                 self._shares(channels_left(self.structure, self.budget.sparsity))
-            except MicrogliaError:
-                self.gates.remove()
-                raise
+            elif self.budget.target is not None:
+                ((quantity, fraction),) = self.budget.target.items()
+                if quantity in ("parameters", "macs"):  # the others can't be known yet
+                    self._check_target(quantity, fraction)
+        except MicrogliaError:
+            self.gates.remove()
+            raise
+
+    def _check_target(self, quantity: str, fraction: float) -> None:
+        cost = cost_function(
+            quantity, self.model, self.structure, example_input=self.example_input, density={}
+        )
+        sizes = {g.name: (g.size, self._least(g.name)) for g in self.structure.groups}
+        check_reachable(
+            cost({name: torch.arange(size) < least for name, (size, least) in sizes.items()}),
+            whole=cost(self.structure.everything()),
+            fraction=fraction,
+            least=sum(least for _, least in sizes.values()),
+            what=quantity,
+        )
 
 
 def _check(*, floor: int, round_to: int, scope: str, residual: str, rate: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from microglia.training.checkpoint import has_checkpoint
 from microglia.training.config import TrainingConfig
 from microglia.training.device import resolve_device
 from microglia.training.fit import train
@@ -23,6 +24,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingModule",
     "build_optimizer",
+    "has_checkpoint",
     "resolve_device",
     "train",
 ]

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from microglia.errors import MicrogliaError, TrainingError
 from microglia.methods import Pruner
 from microglia.runtime import accelerated_training
+from microglia.training.checkpoint import find_checkpoint
 from microglia.training.config import TrainingConfig
 from microglia.training.device import resolve_device
 from microglia.training.history import History, MetricsFile
 from microglia.training.manners import lightning
 
-CHECKPOINT = "checkpoint.ckpt"
 METRICS = "metrics.jsonl"
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -49,9 +49,11 @@ def train(
         optimizer: the one that was given to the pruner; None builds the config's.
         validation: batches that are only watched; nothing is chosen by them.
         run_dir: where `metrics.jsonl` grows by a line an epoch and `checkpoint.ckpt` (weights,
-            optimizer, schedule, pruner) is replaced at the end of each epoch.
-        resume: continue from `run_dir`'s checkpoint. The model, the optimizer and the pruner must
-            be built as they were for the first run.
+            optimizer, schedule, scaler, pruner, random numbers) is replaced at the end of each
+            epoch; the one before it stays too.
+        resume: continue from the latest whole checkpoint of `run_dir`, to the same weights, on the
+            CPU to the bit. The model, the optimizer and the pruner must be built as they were for
+            the first run.
         labels: written into each line of `metrics.jsonl`.
 
     Raises:
@@ -60,15 +62,18 @@ def train(
     """
     with lightning():
         from lightning.pytorch import Trainer
-        from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+        from lightning.pytorch.callbacks import Callback
 
         from microglia.training.callback import PrunerCallback
+        from microglia.training.keeper import EpochCheckpoint
         from microglia.training.module import TrainingModule
         from microglia.training.progress import ProgressBar
         from microglia.training.recorder import Recorder
 
     device = resolve_device(config.device)
-    checkpoint = _checkpoint(run_dir, resume=resume)
+    if resume and run_dir is None:
+        raise TrainingError("Nothing to resume: no run_dir was given. Start without resume.")
+    checkpoint = find_checkpoint(run_dir) if resume and run_dir else None
     file = MetricsFile(run_dir / METRICS, **(labels or {})) if run_dir else None
     pruning = PrunerCallback(pruner) if pruner else None
     recorder = Recorder(file=file, pruning=pruning)
@@ -77,14 +82,7 @@ def train(
         callbacks.append(ProgressBar(recorder, title=title))
     if run_dir is not None:
         run_dir.mkdir(parents=True, exist_ok=True)
-        callbacks.append(
-            ModelCheckpoint(
-                dirpath=run_dir,
-                filename=Path(CHECKPOINT).stem,
-                enable_version_counter=False,
-                save_on_train_epoch_end=True,
-            )
-        )
+        callbacks.append(EpochCheckpoint(run_dir))
 
     module = TrainingModule(model.train(), config, optimizer=optimizer, pruner=pruner)
     with lightning():
@@ -118,18 +116,6 @@ def _example(batches: Batches) -> Tensor:
     with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed for each pass
         inputs, _ = next(iter(batches))
     return inputs
-
-
-def _checkpoint(run_dir: Path | None, *, resume: bool) -> Path | None:
-    if not resume:
-        return None
-    path = run_dir / CHECKPOINT if run_dir else None
-    if path is None or not path.is_file():
-        raise TrainingError(
-            f"Nothing to resume: {path or 'no run_dir was given, so there'} is not a checkpoint. "
-            f"Start without resume."
-        )
-    return path
 
 
 def _fit(trainer: Any, fit: Callable[[], None]) -> None:

@@ -65,6 +65,9 @@ class History:
 class MetricsFile:
     """Appends JSON lines to a file, each flushed, so that a killed run keeps what it has written.
 
+    A run that starts, or starts again from a checkpoint, rewrites it, so that no epoch is in it
+    twice.
+
     `labels` (method, seed, ...) are written into every line.
     """
 
@@ -72,7 +75,20 @@ class MetricsFile:
         self.path = path
         self.labels = labels
 
+    def rewrite(self, history: History) -> None:
+        """Hold exactly what this history holds."""
+        lines = []
+        for epoch in history.epochs:
+            changes = [c for c in history.changes if c.epoch == epoch.epoch]
+            lines += [self._line("change", change) for change in changes]
+            lines.append(self._line("epoch", epoch))
+        new = self.path.with_name(f"{self.path.name}.new")
+        new.write_text("".join(lines), encoding="utf-8")
+        new.replace(self.path)
+
     def write(self, event: str, record: EpochRecord | ChangeRecord) -> None:
-        line = json.dumps({"event": event, **self.labels, **asdict(record)})
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+            file.write(self._line(event, record))
+
+    def _line(self, event: str, record: EpochRecord | ChangeRecord) -> str:
+        return json.dumps({"event": event, **self.labels, **asdict(record)}) + "\n"

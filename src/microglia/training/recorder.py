@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -16,7 +18,7 @@ from microglia.training.history import EpochRecord, History, MetricsFile
 class Recorder(Callback):
     """Sums loss and accuracy over each epoch on the device, and reads them once at its end.
 
-    The history and torch's random numbers travel in the checkpoint, so that a resumed run goes on
+    The history and all random numbers travel in the checkpoint, so that a resumed run goes on
     as the straight one would.
     """
 
@@ -31,6 +33,10 @@ class Recorder(Callback):
         self._validation = torch.zeros(2)
         self._began = 0.0
         self._learning_rate = 0.0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._file is not None:
+            self._file.rewrite(self.history)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._train = torch.zeros(4, device=pl_module.device)
@@ -89,7 +95,14 @@ class Recorder(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"history": self.history.to_dict(), "random": [torch.get_rng_state(), *cuda]}
+        numpy: Any = np.random.get_state(legacy=True)
+        kind, keys, *rest = numpy
+        return {
+            "history": self.history.to_dict(),
+            "random": [torch.get_rng_state(), *cuda],
+            "numpy": [kind, keys.tolist(), *rest],
+            "python": random.getstate(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = History.from_dict(state_dict["history"])
@@ -97,6 +110,10 @@ class Recorder(Callback):
         torch.set_rng_state(cpu)
         if len(cuda) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(cuda)
+        kind, keys, *rest = state_dict["numpy"]
+        np.random.set_state((kind, np.array(keys, "u4"), *rest))
+        version, numbers, gauss = state_dict["python"]
+        random.setstate((version, tuple(numbers), gauss))
         self._changes_written = len(self.history.changes)
 
 

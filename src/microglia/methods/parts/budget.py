@@ -78,13 +78,7 @@ def meet(
         ConfigError: even the fewest channels that the floors allow cost more.
     """
     low, high = least, most
-    fewest = cost(propose(low))
-    if fewest > fraction * whole:
-        raise ConfigError(
-            f"target {what} = {fraction}: even with {low} channels left, the fewest that the "
-            f"floors and protected layers allow, {fewest / whole:.3f} would remain; "
-            "raise the target, lower the floor, or open more layers"
-        )
+    check_reachable(cost(propose(low)), whole=whole, fraction=fraction, least=least, what=what)
     while low < high:
         middle = (low + high + 1) // 2
         if cost(propose(middle)) <= fraction * whole:
@@ -95,6 +89,20 @@ def meet(
         below, above = (abs(cost(propose(n)) - fraction * whole) for n in (low, low + 1))
         low += int(above < below)
     return low, propose(low)
+
+
+def check_reachable(fewest: float, *, whole: float, fraction: float, least: int, what: str) -> None:
+    """Refuse a target below what the fewest channels cost.
+
+    Raises:
+        ConfigError: it can't be reached.
+    """
+    if fewest > fraction * whole:
+        raise ConfigError(
+            f"target {what} = {fraction}: even with {least} channels left, the fewest that the "
+            f"floors and protected layers allow, {fewest / whole:.3f} would remain; "
+            "raise the target, lower the floor, or open more layers"
+        )
 
 
 def cost_function(

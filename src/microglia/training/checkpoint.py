@@ -1,0 +1,46 @@
+"""Which checkpoint to go on from."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from pathlib import Path
+
+from microglia.errors import TrainingError
+
+LATEST, BEFORE = "checkpoint.ckpt", "checkpoint-before.ckpt"
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is something to resume from."""
+    return any((folder / name).is_file() for name in (LATEST, BEFORE))
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """The latest checkpoint that is whole; a damaged one is named in a warning.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    there = [path for path in (folder / LATEST, folder / BEFORE) if path.is_file()]
+    for path in there:
+        if _is_whole(path):
+            return path
+        warnings.warn(
+            f"{path} is damaged; going on from the checkpoint before it, if there is one.",
+            stacklevel=2,
+        )
+    if there:
+        raise TrainingError(
+            f"Nothing to resume: every checkpoint in {folder} is damaged. Start without resume."
+        )
+    raise TrainingError(f"Nothing to resume: {folder} holds no {LATEST}. Start without resume.")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether every part of the archive has the check sum that it was written with."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError):
+        return False
