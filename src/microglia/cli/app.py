@@ -1,4 +1,4 @@
-"""The four commands."""
+"""The commands."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ PRUNE_EXAMPLES = """
 
 Any key of the config is a flag, --section.key value; the common ones have short names too.
 --show-config lists them all.
+"""
+
+REPRODUCE_EXAMPLES = """
+[bold]Examples[/bold]
+
+  microglia reproduce sca --tier s
+
+  microglia reproduce sca --tier s --only "cifar10-conv5/*-seed0"
+
+  microglia reproduce sca --tier m --list
 """
 
 INSPECT_EXAMPLES = """
@@ -147,6 +157,43 @@ def prune(
         given | dotted_flags(context.args),
         show_config=show_config,
         resume=resume,
+        progress=not quiet,
+    )
+
+
+@app.command(epilog=REPRODUCE_EXAMPLES)
+def reproduce(
+    paper: Annotated[str, typer.Argument(help="Whose experiments: sca.")],
+    tier: Annotated[str, typer.Option(help="s (minutes a network), m, or g (for a GPU).")] = "s",
+    only: Annotated[
+        str | None, typer.Option(help="Jobs of this name alone, a shell pattern.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Append to this file [default: results/PAPER-TIER.jsonl].")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Where checkpoints and networks go.")] = Path(
+        "runs/reproduce"
+    ),
+    list_jobs: Annotated[
+        bool, typer.Option("--list", help="Print the names of the jobs, and stop.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Do a paper's experiments again, at the size of a tier, and print the tables.
+
+    Each finished network appends a line to the results file and isn't trained again; an interrupted
+    one goes on from its last epoch. Several processes may work at once.
+    """
+    from microglia.cli import commands
+
+    commands.reproduce(
+        Console(),
+        paper,
+        tier=tier,
+        only=only,
+        results=results,
+        folder=folder,
+        list_jobs=list_jobs,
         progress=not quiet,
     )
 

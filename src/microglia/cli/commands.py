@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
@@ -14,11 +15,12 @@ from torch import nn
 import microglia as mg
 from microglia.cli.saved import Saved, find_saved
 from microglia.data import Batches, Images, load_images
-from microglia.errors import DataError, nearest
-from microglia.experiment import RunConfig
+from microglia.errors import ConfigError, DataError, nearest
+from microglia.experiment import RunConfig, markdown, sca_paper
 from microglia.experiment import prune as run_prune
 from microglia.experiment.bench import load_data
 from microglia.experiment.columns import caption_of
+from microglia.experiment.results import read_results, run_jobs
 from microglia.experiment.run_dir import unfinished
 from microglia.experiment.toml import read_table, set_key, unset_keys
 from microglia.metrics import measure as measure_network
@@ -27,6 +29,8 @@ from microglia.networks import build, network_names
 from microglia.report import console_table
 from microglia.runtime import keep_freed_memory
 from microglia.training import resolve_device
+
+PAPERS = {"sca": sca_paper.jobs}
 
 
 def prune(
@@ -69,6 +73,37 @@ def prune(
     console.print(console_table(run.table, caption=caption_of(run.table)))
     report = run.directory / "report.html"
     console.print(str(report if report.is_file() else run.directory), highlight=False)
+
+
+def reproduce(
+    console: Console,
+    paper: str,
+    *,
+    tier: str,
+    only: str | None,
+    results: Path | None,
+    folder: Path,
+    list_jobs: bool,
+    progress: bool,
+) -> None:
+    """Do a paper's experiments that the results file lacks, and print its tables."""
+    if paper not in PAPERS:
+        raise ConfigError(f"paper: '{paper}' is unknown.{nearest(paper, list(PAPERS))}")
+    jobs = [job for job in PAPERS[paper](tier) if only is None or fnmatch(job.name, only)]
+    if not jobs:
+        raise ConfigError(f"only: no job is called '{only}'; --list shows them all")
+    path = results or Path("results") / f"{paper}-{tier}.jsonl"
+    if list_jobs:
+        done = read_results(path)
+        for job in jobs:
+            console.out(f"{'done' if job.name in done else '    '}  {job.name}", highlight=False)
+        return
+    keep_freed_memory()  # the process is ours
+    records = run_jobs(jobs, results=path, folder=folder / f"{paper}-{tier}", progress=progress)
+    console.out(markdown.tables(records), highlight=False)
+    missing = {job.name for job in jobs} - {record["name"] for record in records}
+    if missing:
+        console.out(f"{len(missing)} jobs are with another process, or wait for it")
 
 
 def inspect(

@@ -1,0 +1,163 @@
+"""One network trained, pruned, compacted and measured: one line of a results file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from microglia.errors import ConfigError
+from microglia.experiment.bench import Bench
+from microglia.experiment.config import DENSE, RunConfig
+from microglia.experiment.provenance import provenance
+from microglia.experiment.trial import (
+    Trial,
+    check_pruning,
+    train_control,
+    train_dense,
+    train_pruned,
+)
+from microglia.methods import method_named
+from microglia.metrics import compare_latency, measure, measure_peak_memory
+from microglia.runtime import accelerate
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to train, and what to call it.
+
+    `config` has one seed; its controls don't count. With `like`, the label of another job of the
+    same experiment, sparsity and seed, the network keeps the parameters that that one reached.
+    """
+
+    experiment: str
+    """The setting that jobs are compared in, such as "cifar10-conv5"."""
+    label: str
+    """What is compared, such as "SCA" or "prune-only"; "dense" is the network as it is."""
+    config: RunConfig
+    like: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.config.seeds) != 1:
+            raise ConfigError(f"{self.experiment}: a job has one seed, got {self.config.seeds}")
+
+    @property
+    def seed(self) -> int:
+        return self.config.seeds[0]
+
+    @property
+    def sparsity(self) -> float:
+        """Of the channels; 0 for the dense network."""
+        return 0.0 if self.label == DENSE else (self.config.pruning.sparsity or 0.0)
+
+    @property
+    def name(self) -> str:
+        """Unique in a results file."""
+        return name_of(self.experiment, self.label, self.sparsity, self.seed)
+
+    @property
+    def builds_on(self) -> list[str]:
+        """Names of the jobs whose records it needs."""
+        if self.like is None:
+            return []
+        return [
+            name_of(self.experiment, DENSE, 0.0, self.seed),
+            name_of(self.experiment, self.like, self.sparsity, self.seed),
+        ]
+
+
+def name_of(experiment: str, label: str, sparsity: float, seed: int) -> str:
+    """The name of a job."""
+    what = label if label == DENSE else f"{label}-{sparsity:g}"
+    return f"{experiment}/{what}-seed{seed}"
+
+
+def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:
+    """Train (or go on training), prune, compact, reload from the file, and measure once.
+
+    Args:
+        done: the records of the jobs that this one builds on, by name.
+        folder: where checkpoints and networks go, in a folder of each job's name.
+
+    Raises:
+        MicrogliaError: what went wrong.
+    """
+    dense_bench = _bench(job, DENSE, folder, progress=progress)
+    dense = train_dense(dense_bench, job.seed)  # from its checkpoint, once it has been trained
+    trial = dense if job.label == DENSE else _pruned(job, dense, done, folder, progress=progress)
+    output = job.config.output
+    images = dense_bench.example(output.latency_batch).to(dense_bench.device)
+    models = {"dense": dense.model, "this": trial.model}
+    fast = {
+        name: accelerate(model.to(dense_bench.device), example_input=images)
+        for name, model in models.items()
+    }
+    clocks = compare_latency(fast, images, repeats=output.latency_repeats)
+    figures = measure(trial.model, dense_bench.test_batches(), latency_repeats=0).summary()
+    figures |= {
+        "latency_ms": clocks["this"].median_ms,
+        "latency_ratio": 1 / clocks["this"].speedup_over(clocks["dense"])[0],
+        "peak_memory_bytes": float(measure_peak_memory(fast["this"], images)),
+    }
+    return {
+        "name": job.name,
+        "experiment": job.experiment,
+        "label": job.label,
+        "method": DENSE if job.label == DENSE else job.config.pruning.method,
+        "sparsity": job.sparsity,
+        "seed": job.seed,
+        **provenance(dense_bench.device),
+        "config": job.config.to_dict(),
+        "figures": figures,
+        **_history(trial),
+    }
+
+
+def _pruned(
+    job: Job, dense: Trial, done: Mapping[str, Record], folder: Path, *, progress: bool
+) -> Trial:
+    bench = _bench(job, job.label, folder, progress=progress)
+    method = job.config.pruning.method
+    if job.like is None:
+        if method_named(method).needs == "training":
+            check_pruning(bench)
+        return train_pruned(bench, job.seed, trained=dense.model)
+    whole, like = (done[name]["figures"]["parameters"] for name in job.builds_on)
+    return train_control(bench, job.seed, name=method, parameters=like / whole)
+
+
+def _bench(job: Job, label: str, folder: Path, *, progress: bool) -> Bench:
+    name = name_of(job.experiment, label, job.sparsity, job.seed)
+    bench = Bench.open(job.config, folder / name, progress=progress, resume=True)
+    bench.work.mkdir(parents=True, exist_ok=True)
+    return bench
+
+
+def _history(trial: Trial) -> Record:
+    """What figures of the training itself need: losses, channels and changes over time."""
+    epochs = [
+        {
+            "loss": round(e.loss, 4),
+            "accuracy": round(e.accuracy, 4),
+            "validation": e.validation_accuracy,
+            "kept": e.kept,
+            "seconds": round(e.seconds, 2),
+        }
+        for e in trial.history.epochs
+    ]
+    changes = [
+        {"step": c.step, "pruned": sum(c.pruned.values()), "regrown": sum(c.regrown.values())}
+        for c in trial.history.changes
+    ]
+    return {
+        "epochs": epochs,
+        "changes": changes,
+        "kept": {g: [int(mask.sum()), len(mask)] for g, mask in trial.kept.items()},
+        "scores": {g: [round(float(x), 4) for x in s] for g, s in trial.scores.items()},
+        "seconds": round(trial.history.seconds, 1),
+        "certificate": dataclasses.asdict(trial.certificate) if trial.certificate else None,
+    }

@@ -1,0 +1,171 @@
+"""The experiments of the SCA paper's section 5, at a size that a tier allows.
+
+    Figure 2   accuracy, parameters and SynOps against channel sparsity
+    Figure 3   channels per layer at each sparsity and over the epochs; changes of the mask
+    Figure 4   distribution of importance; prune-and-regrow, prune-only and random
+
+What Figures 3 and 4a show is in the records of the jobs for Figure 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from microglia.errors import ConfigError, nearest
+from microglia.experiment.config import DENSE, RunConfig
+from microglia.experiment.job import Job
+
+SPARSITIES = (0.2, 0.5, 0.7, 0.8)
+COMPARED = (0.5, 0.7)
+
+
+@dataclass(frozen=True)
+class Tier:
+    """How large an experiment is; see the design's tiers."""
+
+    train_rows: int | None
+    """None: all that don't validate."""
+    epochs: int
+    width: float
+    seeds: int
+    """Of CIFAR-10; other data get three."""
+    network: str = "conv5"
+    batch_size: int = 64
+    precision: str = "32-true"
+
+
+TIERS = {
+    "s": Tier(train_rows=10_000, epochs=8, width=0.25, seeds=5),
+    "m": Tier(train_rows=20_000, epochs=15, width=0.25, seeds=3),
+    "g": Tier(
+        train_rows=None,
+        epochs=60,
+        width=1.0,
+        seeds=1,
+        network="vgg16",
+        batch_size=256,
+        precision="bf16-mixed",
+    ),
+}
+
+# label -> method, and its options beyond the default
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "SCA": ("sca", {}),
+    "prune-only": ("sca", {"regrow": 0.0}),
+    "random masks": ("sca", {"score": "random", "regrow_by": "random"}),
+    "random regrowth": ("sca", {"regrow_by": "random"}),
+    "score: released": ("sca", {"score": "released"}),
+    "score: rate": ("sca", {"score": "rate"}),
+    "score: magnitude": ("sca", {"score": "magnitude"}),
+    "activity": ("activity", {}),
+}
+CONTROLS = ("uniform-slim", "random")
+
+DATA: dict[str, dict[str, Any]] = {
+    "cifar10": {"source": "cifar10", "validation_rows": [20_000, 22_000]},
+    "cifar100": {
+        "source": "cifar100",
+        "label_column": "fine_label",
+        "validation_rows": [20_000, 22_000],
+    },
+    "tiny20": {"source": "tiny_imagenet_20", "size": 32, "validation_rows": [9_000, 10_000]},
+}
+
+
+def jobs(tier: str) -> list[Job]:
+    """Every job of a tier, those that others build on and those that matter most first.
+
+    Raises:
+        ConfigError: there is no such tier.
+    """
+    if tier not in TIERS:
+        raise ConfigError(f"tier: '{tier}' is unknown.{nearest(tier, list(TIERS))}")
+    size = TIERS[tier]
+    if tier == "g":
+        return list(
+            _comparison("cifar10", size, seeds=1, sparsities=(0.5, 0.7, 0.8), labels=["SCA"])
+        )
+    main = ["SCA", *CONTROLS, "prune-only", "activity"]
+    found = list(_comparison("cifar10", size, seeds=size.seeds, sparsities=COMPARED, labels=main))
+    if tier == "m":
+        return found
+    rest = [label for label in VARIANTS if label not in main]
+    found += _comparison("cifar10", size, seeds=size.seeds, sparsities=(0.2, 0.8), labels=["SCA"])
+    found += _comparison("cifar10", size, seeds=3, sparsities=COMPARED, labels=rest)
+    for data in ("cifar100", "tiny20"):
+        found += _comparison(data, size, seeds=3, sparsities=SPARSITIES, labels=["SCA"])
+    for data in ("cifar10", "cifar100"):
+        found += _comparison(
+            data, size, seeds=3, sparsities=SPARSITIES, labels=["SCA"], network="preresnet20"
+        )
+    return list({job.name: job for job in found}.values())
+
+
+def _comparison(
+    data: str,
+    tier: Tier,
+    *,
+    seeds: int,
+    sparsities: tuple[float, ...],
+    labels: list[str],
+    network: str | None = None,
+) -> Iterator[Job]:
+    """Each seed's dense network, then every label at every sparsity."""
+    network = network or tier.network
+    experiment = f"{data}-{network}"
+    for seed in range(seeds):
+        dense = _config(data, tier, network, seed=seed, method="sca", sparsity=0.5, options={})
+        yield Job(experiment=experiment, label=DENSE, config=dense)
+        for sparsity in sparsities:
+            for label in labels:
+                control = label in CONTROLS
+                method, options = (label, {}) if control else VARIANTS[label]
+                config = _config(
+                    data,
+                    tier,
+                    network,
+                    seed=seed,
+                    method=method,
+                    sparsity=sparsity,
+                    options=options,
+                )
+                like = "SCA" if control else None
+                yield Job(experiment=experiment, label=label, config=config, like=like)
+
+
+def _config(
+    data: str,
+    tier: Tier,
+    network: str,
+    *,
+    seed: int,
+    method: str,
+    sparsity: float,
+    options: dict[str, Any],
+) -> RunConfig:
+    source = dict(DATA[data])
+    if tier.train_rows is not None:
+        source["train_rows"] = [0, min(tier.train_rows, source["validation_rows"][0])]
+    return RunConfig.from_table(
+        {
+            "seeds": [seed],
+            "network": {"name": network, "width": tier.width, "T": 4},
+            "data": {**source, "batch_size": tier.batch_size, "augment": "crop-flip"},
+            "training": {
+                "epochs": tier.epochs,
+                "optimizer": "adamw",
+                "learning_rate": 5e-3,
+                "schedule": "cosine",
+                "precision": tier.precision,
+            },
+            "pruning": {
+                "method": method,
+                "sparsity": sparsity,
+                # The paper prunes to the last epoch of 300; so short a run needs a rest.
+                "until_epochs": 0.75 * tier.epochs,
+                "options": options,
+            },
+        }
+    )

@@ -1,0 +1,150 @@
+"""Jobs and their results file: each network once, whatever happens on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from scipy import stats
+
+from microglia.errors import ConfigError, DataError
+from microglia.experiment import RunConfig, markdown, sca_paper
+from microglia.experiment import results as results_module
+from microglia.experiment.job import Job
+from microglia.experiment.results import LOCK, read_results, run_jobs
+from microglia.experiment.statistics import paired_difference
+
+
+def config(*, method: str = "sca", seed: int = 0, sparsity: float = 0.5) -> RunConfig:
+    return RunConfig.from_table(
+        {
+            "seeds": [seed],
+            "network": {"name": "digits", "width": 0.25, "T": 1},
+            "data": {"source": "digits", "train_rows": [0, 80], "batch_size": 40},
+            "training": {"epochs": 2, "learning_rate": 1e-2, "device": "cpu"},
+            "pruning": {"method": method, "sparsity": sparsity},
+            "output": {"latency_repeats": 2, "latency_batch": 4},
+        }
+    )
+
+
+def jobs(seed: int = 0) -> list[Job]:
+    def job(label: str, method: str, like: str | None = None) -> Job:
+        return Job(
+            experiment="digits", label=label, config=config(method=method, seed=seed), like=like
+        )
+
+    return [
+        job("dense", "sca"),
+        job("SCA", "sca"),
+        job("uniform-slim", "uniform-slim", like="SCA"),
+        job("activity", "activity"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("jobs")
+    for seed in (0, 1):
+        run_jobs(jobs(seed), results=folder / "r.jsonl", folder=folder / "work", progress=False)
+    return folder
+
+
+def test_each_job_leaves_one_line(finished: Path) -> None:
+    records = read_results(finished / "r.jsonl")
+    assert list(records) == [job.name for seed in (0, 1) for job in jobs(seed)]
+    sca, slim = (records[f"digits/{x}-0.5-seed0"] for x in ("SCA", "uniform-slim"))
+    dense = records["digits/dense-seed0"]
+    assert 0 < slim["figures"]["parameters"] < dense["figures"]["parameters"]
+    ratio = slim["figures"]["parameters"] / sca["figures"]["parameters"]
+    assert abs(ratio - 1) < 0.15  # one channel more or less, of a network this small
+    assert sum(kept for kept, _ in sca["kept"].values()) == 20
+    assert [e["kept"] is not None for e in sca["epochs"]] == [True, True]
+    assert sca["certificate"] is not None
+    assert dense["figures"]["latency_ratio"] > 0
+
+
+def test_nothing_is_done_twice(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (finished / "r.jsonl").read_text()
+    monkeypatch.setattr(results_module, "do", lambda *_, **__: pytest.fail("done again"))
+    run_jobs(jobs(), results=finished / "r.jsonl", folder=finished / "work", progress=False)
+    assert (finished / "r.jsonl").read_text() == before
+
+
+def test_what_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
+    one, two = jobs()[:2]
+    (tmp_path / "work" / one.name).mkdir(parents=True)
+    with FileLock(tmp_path / "work" / one.name / LOCK):
+        records = run_jobs(
+            [one, jobs()[2]], results=tmp_path / "r.jsonl", folder=tmp_path / "work", progress=False
+        )
+    assert records == []  # the second builds on the first
+    assert two.builds_on == []
+
+
+def test_another_config_under_the_same_name_is_refused(finished: Path) -> None:
+    job = jobs()[1]
+    other = dataclasses.replace(
+        job.config, training=dataclasses.replace(job.config.training, epochs=3)
+    )
+    with pytest.raises(ConfigError, match=r"another config, in training\.epochs"):
+        run_jobs(
+            [dataclasses.replace(job, config=other)],
+            results=finished / "r.jsonl",
+            folder=finished / "work",
+            progress=False,
+        )
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"label": 1}', "3"])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "r.jsonl").write_text(line + "\n")
+    with pytest.raises(DataError, match="line 1"):
+        read_results(tmp_path / "r.jsonl")
+
+
+def test_the_paired_interval_is_students() -> None:
+    a = {0: 0.5, 1: 0.7, 2: 0.6, 3: 0.9}
+    b = {1: 0.6, 2: 0.65, 3: 0.7, 9: 0.1}
+    interval = paired_difference(a, b)
+    differences = [0.7 - 0.6, 0.6 - 0.65, 0.9 - 0.7]
+    expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert interval is not None
+    assert interval.count == 3
+    assert math.isclose(interval.mean, sum(differences) / 3)
+    assert math.isclose(interval.low, expected.low)
+    assert math.isclose(interval.high, expected.high)
+    assert paired_difference({0: 1.0}, {1: 1.0}) is None
+
+
+def test_tables_show_what_the_records_hold(finished: Path) -> None:
+    text = markdown.tables(read_results(finished / "r.jsonl").values())
+    records = [json.loads(line) for line in (finished / "r.jsonl").read_text().splitlines()]
+    accuracy = {r["name"]: 100 * r["figures"]["accuracy"] for r in records}
+    difference = sum(
+        accuracy[f"digits/SCA-0.5-seed{s}"] - accuracy[f"digits/uniform-slim-0.5-seed{s}"]
+        for s in (0, 1)
+    )
+    assert f"| SCA − uniform-slim | 0.5 | {difference / 2:+.2f} [" in text
+    assert "| dense | 0 |" in text
+
+
+@pytest.mark.parametrize("tier", sca_paper.TIERS)
+def test_every_job_of_the_paper_comes_after_what_it_builds_on(tier: str) -> None:
+    names: list[str] = []
+    for job in sca_paper.jobs(tier):
+        assert job.name not in names
+        assert set(job.builds_on) <= set(names)
+        names.append(job.name)
+
+
+def test_records_of_the_repository_are_of_jobs_that_exist() -> None:
+    for path in (Path(__file__).parents[2] / "results").glob("sca-?.jsonl"):
+        known: dict[str, Any] = {j.name: j for j in sca_paper.jobs(path.stem[-1])}
+        for name, record in read_results(path).items():
+            assert record["config"]["training"] == known[name].config.to_dict()["training"]
