@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -490,8 +491,10 @@ def masked(
 
 
 def double(model: nn.Module) -> nn.Module:
-    """The network in float64, also where a surrogate (snnTorch's) gives float32 spikes."""
-    for module in cast(model, torch.float64).modules():
+    """A copy in float64, also where a surrogate (snnTorch's) gives float32 spikes."""
+    # Not of the network itself: SpikingJelly's default surrogate is one object for all neurons.
+    model = cast(copy.deepcopy(model), torch.float64)
+    for module in model.modules():
         if next(module.children(), None) is None:
             module.register_forward_pre_hook(lambda m, a: tree_map(_as_double, a), prepend=True)
     return model
