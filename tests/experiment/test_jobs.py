@@ -76,6 +76,18 @@ def test_nothing_is_done_twice(finished: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (finished / "r.jsonl").read_text() == before
 
 
+def test_a_line_that_a_kill_has_cut_short_is_written_anew(finished: Path, tmp_path: Path) -> None:
+    text = (finished / "r.jsonl").read_text()
+    lines = text.splitlines(keepends=True)
+    (tmp_path / "r.jsonl").write_text("".join(lines[:3]) + lines[3][:50])
+    assert len(read_results(tmp_path / "r.jsonl")) == 3
+    run_jobs(jobs(), results=tmp_path / "r.jsonl", folder=finished / "work", progress=False)
+    again = read_results(tmp_path / "r.jsonl")
+    assert list(again) == [job.name for job in jobs()]
+    expected = json.loads(lines[3])["figures"]["accuracy"]
+    assert again["digits/activity-0.5-seed0"]["figures"]["accuracy"] == expected
+
+
 def test_what_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
     one, two = jobs()[:2]
     (tmp_path / "work" / one.name).mkdir(parents=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import microglia as mg
 from microglia.data import Batches
@@ -168,8 +169,31 @@ def test_methods_for_trained_networks_start_from_the_dense_one(method: str, tmp_
     run = prune(config(tmp_path / "run", pruning=pruning), progress=False)
     assert list(run.table.rows) == ["dense", method]
     assert run.table.mean(method, "channels") == 20
-    lines = (run.directory / "metrics.jsonl").read_text().splitlines()
+    lines = (run.directory / "finetune" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["epoch"]
+
+
+def test_fine_tuning_trains_the_compact_network_on(tmp_path: Path) -> None:
+    """Its first epoch begins where pruning ended, and the teacher changes where it ends."""
+    losses, weights = [], []
+    for name, more in (("plain", {}), ("taught", {"distill": 0.9})):
+        pruning = {"finetune_epochs": 2, "controls": ["dense"], **more}
+        run = prune(config(tmp_path / name, pruning=pruning), progress=False)
+        lines = (run.directory / "finetune" / "metrics.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        assert [record["kept"] for record in records] == [None, None]
+        losses.append([record["loss"] for record in records])
+        weights.append(load_file(run.directory / COMPACT / "weights.safetensors"))
+    assert losses[0] != losses[1]
+    assert any(not torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    lines = (run.directory / "metrics.jsonl").read_text().splitlines()
+    first = next(x for x in map(json.loads, lines) if x["event"] == "epoch")
+    assert losses[0][0] < first["loss"], "it starts from the trained weights"
+
+
+def test_a_teacher_without_fine_tuning_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"set pruning\.finetune_epochs"):
+        config(tmp_path / "run", pruning={"distill": 0.5})
 
 
 @pytest.mark.parametrize("method", ["random", pytest.param("uniform-slim", marks=pytest.mark.full)])

@@ -74,8 +74,11 @@ class PruningConfig:
     fraction of it that may stay. Times are in epochs and may be fractions: structure changes every
     `every_epochs`, first after `warmup_epochs` (None: after the first interval), last at
     `until_epochs` (None: at the run's end, as in the SCA paper). Methods that act on a trained
-    network take the dense one and get `finetune_epochs` more, at `finetune_rate` times the
-    learning rate.
+    network take the dense one.
+
+    The compact network gets `finetune_epochs` more, at `finetune_rate` times the learning rate
+    (None: 2 if the method acted on a trained network, else 0). With `distill` above 0 that share
+    of the fine-tuning loss is `Distillation` from the dense network of the same seed.
 
     `controls` are trained beside it: "dense"; "random" and "uniform-slim" at the parameters that
     the method reached. `options` go to the method as they are, such as `regrow = 0.1` for SCA.
@@ -88,8 +91,10 @@ class PruningConfig:
     every_epochs: float = 1.0
     warmup_epochs: float | None = None
     until_epochs: float | None = None
-    finetune_epochs: int = 2
+    finetune_epochs: int | None = None
     finetune_rate: float = 0.1
+    distill: float = 0.0
+    temperature: float = 4.0
     protect: tuple[str, ...] = ()
     floor: int = 1
     round_to: int = 1
@@ -109,7 +114,15 @@ class PruningConfig:
         if self.target:
             _check_target(self.target)
         _check("pruning.every_epochs", self.every_epochs, self.every_epochs > 0, "above 0")
-        _check("pruning.finetune_epochs", self.finetune_epochs, self.finetune_epochs >= 1, "from 1")
+        epochs = self.finetune_epochs or 0
+        _check("pruning.finetune_epochs", epochs, epochs >= 0, "from 0")
+        _check("pruning.distill", self.distill, 0 <= self.distill <= 1, "in [0, 1]")
+        valid = 0 < self.temperature < math.inf
+        _check("pruning.temperature", self.temperature, valid, "above 0")
+        if self.distill and not self.finetuning:
+            raise ConfigError(
+                "pruning.distill: the teacher speaks in fine-tuning; set pruning.finetune_epochs."
+            )
         _check("pruning.finetune_rate", self.finetune_rate, self.finetune_rate > 0, "above 0")
         if self.residual not in RESIDUALS:
             raise ConfigError(
@@ -131,6 +144,18 @@ class PruningConfig:
                     f"pruning.options.{name}: '{self.method}' has no such setting."
                     f"{nearest(name, options) if options else ' It has none.'}"
                 )
+
+    @property
+    def finetuning(self) -> int:
+        """Epochs of fine-tuning."""
+        if self.finetune_epochs is not None:
+            return self.finetune_epochs
+        return 2 if method_named(self.method).needs == "trained" else 0
+
+    @property
+    def needs_dense(self) -> bool:
+        """Whether the method or its fine-tuning starts from the dense network."""
+        return bool(self.distill) or method_named(self.method).needs == "trained"
 
 
 @dataclass(frozen=True, kw_only=True)

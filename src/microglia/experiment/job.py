@@ -125,7 +125,7 @@ def _pruned(
     if job.like is None:
         if method_named(method).needs == "training":
             check_pruning(bench)
-        return train_pruned(bench, job.seed, trained=dense.model)
+        return train_pruned(bench, job.seed, dense=dense.model)
     whole, like = (done[name]["figures"]["parameters"] for name in job.builds_on)
     return train_control(bench, job.seed, name=method, parameters=like / whole)
 

@@ -25,7 +25,7 @@ def read_results(path: Path) -> dict[str, Record]:
     records: dict[str, Record] = {}
     if not path.is_file():
         return records
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_whole_lines(path.read_text(encoding="utf-8")), 1):
         try:
             record = json.loads(line)
             records[record["name"]] = record
@@ -34,6 +34,11 @@ def read_results(path: Path) -> dict[str, Record]:
                 f"{path}: line {number} is no record of a finished job; name another results file."
             ) from error
     return records
+
+
+def _whole_lines(text: str) -> list[str]:
+    """All lines but a last one that a kill has cut short."""
+    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def run_jobs(
@@ -86,7 +91,9 @@ def _config(table: dict[str, Any]) -> RunConfig:
 def _append(path: Path, record: Record) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        with path.open("ab+") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)  # a line that a kill has cut short
+            file.write(json.dumps(record).encode() + b"\n")
     except OSError as error:
         raise DataError(f"'{path}' could not be written ({error.strerror}).") from error

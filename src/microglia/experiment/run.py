@@ -22,7 +22,6 @@ from microglia.experiment.trial import (
     train_dense,
     train_pruned,
 )
-from microglia.methods import method_named
 from microglia.metrics import Figures, compare_latency, measure, measure_peak_memory, measure_size
 from microglia.report import Table, write_report
 from microglia.runtime import accelerate
@@ -109,10 +108,10 @@ def _trials(bench: Bench, seed: int) -> dict[str, Trial]:
     """Every network of one seed, the dense one first."""
     pruning = bench.config.pruning
     trials: dict[str, Trial] = {}
-    if DENSE in pruning.controls or method_named(pruning.method).needs == "trained":
+    if DENSE in pruning.controls or pruning.needs_dense:
         trials[DENSE] = train_dense(bench, seed)
     dense = trials[DENSE].model if DENSE in trials else bench.network(seed)
-    trials[pruning.method] = train_pruned(bench, seed, trained=dense)
+    trials[pruning.method] = train_pruned(bench, seed, dense=dense)
     pruned = measure_size(trials[pruning.method].model).parameters
     fraction = pruned / measure_size(dense).parameters
     for name in pruning.controls:

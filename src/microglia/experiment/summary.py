@@ -90,7 +90,8 @@ def _notes(bench: Bench, *, scores: bool) -> list[str]:
         "random: channels closed at initialisation, an equal fraction in each layer. uniform-slim: "
         "the same network narrowed evenly. Both at the parameters that the method reached, trained "
         "from scratch at that size, for the dense network's epochs, from the same seeds. A method "
-        "that prunes a trained network takes the dense one and gets finetune_epochs more.",
+        "that prunes a trained network takes the dense one. finetune_epochs train the compact one "
+        "further.",
         "SynOps: over all timesteps and non-zero inputs of a synapse layer, that input's non-zero "
         "weights that land inside the map. AC: binary inputs (accumulates); MAC: graded inputs.",
         f"Energy: {HOROWITZ_45NM}; synaptic operations alone, no memory access.",

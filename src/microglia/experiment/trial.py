@@ -16,8 +16,10 @@ from microglia.experiment.bench import Bench
 from microglia.experiment.config import DENSE, PruningConfig
 from microglia.frameworks import fresh_copy
 from microglia.methods import Pruner, method_named
+from microglia.runtime import accelerate
 from microglia.surgery import Certificate
 from microglia.training import (
+    Distillation,
     History,
     TrainingConfig,
     build_optimizer,
@@ -25,7 +27,7 @@ from microglia.training import (
     train,
 )
 
-COMPACT = "compact"
+COMPACT, FINETUNE = "compact", "finetune"
 
 
 @dataclass(frozen=True)
@@ -71,32 +73,23 @@ def check_pruning(bench: Bench) -> None:
 def train_dense(bench: Bench, seed: int) -> Trial:
     """The network as it is, trained without any pruning."""
     model = bench.network(seed)
-    history = _train(bench, model, seed, name=DENSE, config=bench.config.training)
+    history = _train(bench, model, seed, name=DENSE)
     return Trial(DENSE, seed, model.eval(), history)
 
 
-def train_pruned(bench: Bench, seed: int, *, trained: nn.Module | None = None) -> Trial:
-    """The network pruned by the config's method.
+def train_pruned(bench: Bench, seed: int, *, dense: nn.Module | None = None) -> Trial:
+    """The network pruned by the config's method, compacted, and fine-tuned if asked.
 
-    A method that acts on a trained network takes a copy of `trained` and fine-tunes it.
+    A method that acts on a trained network takes a copy of `dense`; distillation has it as teacher.
     """
-    pruning, training = bench.config.pruning, bench.config.training
-    cls = method_named(pruning.method)
-    budget = _budget(pruning)
-    if cls.needs == "initialisation":
-        return _narrowed(bench, seed, name=pruning.method, budget=budget)
-    if cls.needs == "training":
-        model = bench.network(seed)
-        return _pruned(bench, model, seed, name=pruning.method, budget=budget, config=training)
-    assert trained is not None, f"'{pruning.method}' prunes a trained network"
-    finetuning = dataclasses.replace(
-        training,
-        epochs=pruning.finetune_epochs,
-        warmup_epochs=0.0,
-        learning_rate=training.learning_rate * pruning.finetune_rate,
-    )
-    copy = fresh_copy(trained)
-    return _pruned(bench, copy, seed, name=pruning.method, budget=budget, config=finetuning)
+    pruning = bench.config.pruning
+    needs = method_named(pruning.method).needs
+    if needs == "initialisation":
+        return _narrowed(bench, seed, name=pruning.method, budget=_budget(pruning), teacher=dense)
+    if needs == "training":
+        return _pruned(bench, bench.network(seed), seed, teacher=dense)
+    assert dense is not None, f"'{pruning.method}' prunes a trained network"
+    return _pruned(bench, fresh_copy(dense), seed, teacher=dense)
 
 
 def train_control(bench: Bench, seed: int, *, name: str, parameters: float) -> Trial:
@@ -104,16 +97,24 @@ def train_control(bench: Bench, seed: int, *, name: str, parameters: float) -> T
     return _narrowed(bench, seed, name=name, budget={"target": {"parameters": parameters}})
 
 
-def _narrowed(bench: Bench, seed: int, *, name: str, budget: Mapping[str, Any]) -> Trial:
+def _narrowed(
+    bench: Bench,
+    seed: int,
+    *,
+    name: str,
+    budget: Mapping[str, Any],
+    teacher: nn.Module | None = None,
+) -> Trial:
     """Pruned before training, compacted, and then trained at the size that is left.
 
     Closed channels reach no reader, so this is the same as training behind closed gates, for less.
     """
-    config = bench.config.training
     model = bench.network(seed)
     pruner = _pruner(bench, model, None, name=name, seed=seed, budget=budget)
     small, kept = pruner.compact(), pruner.gates.keep()
-    history = _train(bench, small.model, seed, name=name, config=config)
+    history = _train(bench, small.model, seed, name=name)
+    if name == bench.config.pruning.method:
+        history += _finetune(bench, small.model, seed, teacher=teacher)
     file = mg.save(small, bench.folder(name, seed) / COMPACT)
     return Trial(name, seed, mg.load(file), history, kept)
 
@@ -122,25 +123,21 @@ def _budget(pruning: PruningConfig) -> dict[str, Any]:
     return {"sparsity": pruning.sparsity, "target": pruning.target or None}
 
 
-def _pruned(
-    bench: Bench,
-    model: nn.Module,
-    seed: int,
-    *,
-    name: str,
-    budget: Mapping[str, Any],
-    config: TrainingConfig,
-) -> Trial:
-    optimizer = build_optimizer(model, config)
-    pruner = _pruner(bench, model, optimizer, name=name, seed=seed, budget=budget)
-    if pruner.needs == "trained":
+def _pruned(bench: Bench, model: nn.Module, seed: int, *, teacher: nn.Module | None) -> Trial:
+    """Pruned while it trains, or as it is, trained already."""
+    pruning = bench.config.pruning
+    name, history = pruning.method, History()
+    trains = method_named(name).needs == "training"
+    optimizer = build_optimizer(model, bench.config.training) if trains else None
+    pruner = _pruner(bench, model, optimizer, name=name, seed=seed, budget=_budget(pruning))
+    if trains:
+        history = _train(bench, model, seed, name=name, optimizer=optimizer, pruner=pruner)
+    else:
         pruner.calibrate(bench.training_batches(seed))
-    history = _train(
-        bench, model, seed, name=name, config=config, optimizer=optimizer, pruner=pruner
-    )
     small = pruner.compact()
     kept, scores = pruner.gates.keep(), pruner.scores()
     pruner.detach()
+    history += _finetune(bench, small.model, seed, teacher=teacher)
     file = mg.save(small, bench.folder(name, seed) / COMPACT)
     return Trial(
         name=name,
@@ -153,29 +150,55 @@ def _pruned(
     )
 
 
+def _finetune(bench: Bench, small: nn.Module, seed: int, *, teacher: nn.Module | None) -> History:
+    """Train the compact network for the config's epochs of fine-tuning, if any."""
+    pruning, training = bench.config.pruning, bench.config.training
+    if not pruning.finetuning:
+        return History()
+    distillation = None
+    if pruning.distill:
+        assert teacher is not None, "distillation wants the dense network"
+        distillation = Distillation(
+            teacher=accelerate(teacher, example_input=bench.example()),
+            share=pruning.distill,
+            temperature=pruning.temperature,
+        )
+    config = dataclasses.replace(
+        training,
+        epochs=pruning.finetuning,
+        warmup_epochs=0.0,
+        learning_rate=training.learning_rate * pruning.finetune_rate,
+    )
+    return _train(bench, small, seed, name=pruning.method, config=config, distillation=distillation)
+
+
 def _train(
     bench: Bench,
     model: nn.Module,
     seed: int,
     *,
     name: str,
-    config: TrainingConfig,
+    config: TrainingConfig | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     pruner: Pruner | None = None,
+    distillation: Distillation | None = None,
 ) -> History:
+    """Train by the experiment's config, or by one of fine-tuning; go on where it was left."""
     torch.manual_seed(seed)
-    folder = bench.folder(name, seed)
+    finetuning = config is not None
+    folder = bench.folder(name, seed) / (FINETUNE if finetuning else "")
     return train(
         model,
         bench.training_batches(seed),
-        config=config,
+        config=config or bench.config.training,
         optimizer=optimizer,
         pruner=pruner,
+        distillation=distillation,
         validation=bench.validation_batches(),
         run_dir=folder,
         resume=bench.resume and has_checkpoint(folder),
         progress=bench.progress,
-        title=f"{name}, seed {seed}",
+        title=f"{name}, seed {seed}" + (", finetuning" if finetuning else ""),
         labels={"network": name, "seed": seed},
     )
 

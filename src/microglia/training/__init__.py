@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from microglia.training.checkpoint import has_checkpoint
 from microglia.training.config import TrainingConfig
 from microglia.training.device import resolve_device
+from microglia.training.distillation import Distillation
 from microglia.training.fit import train
 from microglia.training.history import ChangeRecord, EpochRecord, History
 from microglia.training.manners import lightning
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChangeRecord",
+    "Distillation",
     "EpochRecord",
     "History",
     "PrunerCallback",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from microglia.runtime import accelerated_training
 from microglia.training.checkpoint import find_checkpoint
 from microglia.training.config import TrainingConfig
 from microglia.training.device import resolve_device
+from microglia.training.distillation import Distillation
 from microglia.training.history import History, MetricsFile
 from microglia.training.manners import lightning
 
@@ -32,6 +33,7 @@ def train(
     config: TrainingConfig,
     optimizer: torch.optim.Optimizer | None = None,
     pruner: Pruner | None = None,
+    distillation: Distillation | None = None,
     validation: Batches | None = None,
     run_dir: Path | None = None,
     resume: bool = False,
@@ -45,8 +47,9 @@ def train(
     Neuron states are reset before each batch. The model ends on the CPU, in training mode.
 
     Args:
-        batches: (inputs, labels [N]) pairs with a length; iterated once an epoch.
+        batches: (inputs, labels [N]) pairs with a length, a list too; iterated once an epoch.
         optimizer: the one that was given to the pruner; None builds the config's.
+        distillation: a teacher to learn from beside the labels; it is put in evaluation mode.
         validation: batches that are only watched; nothing is chosen by them.
         run_dir: where `metrics.jsonl` grows by a line an epoch and `checkpoint.ckpt` (weights,
             optimizer, schedule, scaler, pruner, random numbers) is replaced at the end of each
@@ -84,7 +87,11 @@ def train(
         run_dir.mkdir(parents=True, exist_ok=True)
         callbacks.append(EpochCheckpoint(run_dir))
 
-    module = TrainingModule(model.train(), config, optimizer=optimizer, pruner=pruner)
+    if distillation is not None:
+        distillation.teacher.to(device).eval()
+    module = TrainingModule(
+        model.train(), config, optimizer=optimizer, pruner=pruner, distillation=distillation
+    )
     with lightning():
         trainer = Trainer(
             accelerator=device.type,
@@ -106,10 +113,31 @@ def train(
             _fit(
                 trainer,
                 lambda: trainer.fit(
-                    module, batches, validation, ckpt_path=checkpoint, weights_only=True
+                    module,
+                    _as_loader(batches),
+                    _as_loader(validation),
+                    ckpt_path=checkpoint,
+                    weights_only=True,
                 ),
             )
     return recorder.history
+
+
+class _Listed:
+    """A list of batches, which Lightning would take for a list of loaders."""
+
+    def __init__(self, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self._batches)
+
+
+def _as_loader(batches: Batches | None) -> Batches | None:
+    return _Listed(batches) if isinstance(batches, (list, tuple)) else batches
 
 
 def _example(batches: Batches) -> Tensor:

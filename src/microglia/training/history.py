@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,17 @@ class History:
     @property
     def seconds(self) -> float:
         return sum(record.seconds for record in self.epochs)
+
+    def __add__(self, later: History) -> History:
+        """This run and one that went on from it, epochs and steps counted through."""
+        epochs = len(self.epochs)
+        steps = self.epochs[-1].step if self.epochs else 0
+        return History(
+            self.epochs
+            + [replace(e, epoch=e.epoch + epochs, step=e.step + steps) for e in later.epochs],
+            self.changes
+            + [replace(c, epoch=c.epoch + epochs, step=c.step + steps) for c in later.changes],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, dicts, numbers: for JSON, and for a checkpoint without pickled code."""

@@ -13,6 +13,8 @@ from microglia.errors import TrainingError
 from microglia.frameworks import reset
 from microglia.methods import Pruner
 from microglia.training.config import TrainingConfig
+from microglia.training.distillation import Distillation
+from microglia.training.logits import average_over_time
 from microglia.training.optimiser import build_optimizer
 
 
@@ -20,6 +22,8 @@ class TrainingModule(LightningModule):
     """Trains `model` as a classifier of (inputs, labels) batches.
 
         loss = cross_entropy(mean over T of the logits, labels) + pruner.penalty()
+
+    or with a teacher that of `Distillation` in the cross-entropy's place.
 
     Shapes: labels [N]; logits [N, classes], or [T, N, classes], then averaged over T; a tuple's
     first entry counts. Neuron states are reset before every forward pass.
@@ -38,12 +42,14 @@ class TrainingModule(LightningModule):
         *,
         optimizer: torch.optim.Optimizer | None = None,
         pruner: Pruner | None = None,
+        distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.config = config
         self._optimizer = optimizer
         self._pruner = pruner
+        self._distillation = distillation
 
     def on_train_epoch_start(self) -> None:
         # Lightning takes the last batch without running the iterator to its end, so batches that
@@ -59,6 +65,8 @@ class TrainingModule(LightningModule):
         if batch_idx == 0:
             _refuse_labels_outside(logits, labels)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        if self._distillation is not None:
+            loss = self._distillation.loss(inputs, logits, loss)
         penalty = torch.as_tensor(self._pruner.penalty() if self._pruner else 0.0).to(loss)
         total = loss + penalty
         if not torch.isfinite(total):
@@ -119,17 +127,6 @@ class TrainingModule(LightningModule):
             f"training.warmup_epochs, or set training.gradient_clip; with 16-bit precision go back "
             f"to '32-true'."
         )
-
-
-def average_over_time(output: Any) -> Tensor:
-    """Logits [N, classes] from what a network returned; [T, N, classes] is averaged over T."""
-    logits = output[0] if isinstance(output, tuple) else output
-    if not isinstance(logits, Tensor) or logits.ndim not in (2, 3):
-        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise TrainingError(
-            f"The network must return logits [N, classes] or [T, N, classes]; it returned {came}."
-        )
-    return logits.mean(0) if logits.ndim == 3 else logits
 
 
 def first_layer_without_numbers(model: nn.Module, inputs: Tensor) -> str | None:
