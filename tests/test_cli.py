@@ -171,6 +171,18 @@ def test_measure_gives_the_figures_of_the_run(shell: Shell, finished: Path, wher
     assert json.loads(shell.out)["operations"] == figures["operations"]
 
 
+def test_sensitivity_of_a_run_and_of_a_config(shell: Shell, finished: Path) -> None:
+    assert shell("sensitivity", str(finished), "--out", "there", "--json", "-q") == 0
+    record = json.loads(shell.out)
+    assert len(record["accuracy"]["blocks.0.conv"]) == len(record["sparsities"]) == 9
+    assert "sensitivity.html" in {p.name for p in (shell.folder / "there").iterdir()}
+    assert shell("sensitivity", "small.toml", "-q", "--score", "rate", "--out", "here") == 0
+    assert "blocks.2.conv" in shell.out
+    code = shell("sensitivity", "small.toml", "--out", "here", "--training.epochs", "2")
+    says(shell, code, "another config", "training.epochs", "--out")
+    says(shell, shell("sensitivity", "small.toml", "--score", "rat"), "Did you mean 'rate'?")
+
+
 def test_measure_takes_other_data_and_prints_for_people(shell: Shell, finished: Path) -> None:
     shutil.copytree(finished / "compact", shell.folder / "alone")
     assert shell("measure", "alone", "--data", "digits", "--batch-size", "100") == 0

@@ -45,6 +45,14 @@ REPRODUCE_EXAMPLES = """
   microglia reproduce sca --tier m --list
 """
 
+SENSITIVITY_EXAMPLES = """
+[bold]Examples[/bold]
+
+  microglia sensitivity examples/digits.toml
+
+  microglia sensitivity runs/demo --score rate
+"""
+
 INSPECT_EXAMPLES = """
 [bold]Examples[/bold]
 
@@ -194,6 +202,40 @@ def reproduce(
         results=results,
         folder=folder,
         list_jobs=list_jobs,
+        progress=not quiet,
+    )
+
+
+@app.command(
+    epilog=SENSITIVITY_EXAMPLES,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def sensitivity(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(help="An experiment's TOML file, or a run directory.")],
+    score: Annotated[
+        str, typer.Option(help="What channels are ranked by: membrane, rate or magnitude.")
+    ] = "membrane",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where results go [default: the run, or runs/sensitivity]."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Prune one layer at a time of a trained network, and see what that costs.
+
+    The dense network is trained first, if it hasn't been. Accuracies are of the validation images.
+    """
+    from microglia.cli import commands
+
+    commands.sensitivity(
+        Console(),
+        config,
+        dotted_flags(context.args),
+        out=out,
+        score=score,
+        as_json=as_json,
         progress=not quiet,
     )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -16,21 +19,26 @@ import microglia as mg
 from microglia.cli.saved import Saved, find_saved
 from microglia.data import Batches, Images, load_images
 from microglia.errors import ConfigError, DataError, nearest
-from microglia.experiment import RunConfig, markdown, sca_paper
+from microglia.experiment import RunConfig, layer_sensitivity, markdown, sca_paper
 from microglia.experiment import prune as run_prune
-from microglia.experiment.bench import load_data
+from microglia.experiment.bench import Bench, load_data
 from microglia.experiment.columns import caption_of
+from microglia.experiment.config import DENSE
+from microglia.experiment.provenance import provenance
 from microglia.experiment.results import read_results, run_jobs
-from microglia.experiment.run_dir import unfinished
+from microglia.experiment.run_dir import CONFIG, hold_config, unfinished
 from microglia.experiment.toml import read_table, set_key, unset_keys
+from microglia.experiment.trial import train_dense
 from microglia.metrics import measure as measure_network
 from microglia.metrics import measure_size
 from microglia.networks import build, network_names
-from microglia.report import console_table
+from microglia.report import console_table, write_figures
 from microglia.runtime import keep_freed_memory
-from microglia.training import resolve_device
+from microglia.training import has_checkpoint, resolve_device
 
 PAPERS = {"sca": sca_paper.jobs}
+SCORES = ("membrane", "rate", "magnitude")
+SENSITIVITY = "sensitivity.html"
 
 
 def prune(
@@ -104,6 +112,54 @@ def reproduce(
     missing = {job.name for job in jobs} - {record["name"] for record in records}
     if missing:
         console.out(f"{len(missing)} jobs are with another process, or wait for it")
+
+
+def sensitivity(
+    console: Console,
+    path: Path,
+    flags: Mapping[str, str],
+    *,
+    out: Path | None,
+    score: str,
+    as_json: bool,
+    progress: bool,
+) -> None:
+    """Train the dense network of a config, or take a run's, and prune each of its layers alone."""
+    if score not in SCORES:
+        raise ConfigError(f"score: '{score}' is unknown.{nearest(score, list(SCORES))}")
+    table = read_table(path / CONFIG if path.is_dir() else path)
+    for key, text in flags.items():
+        set_key(table, key, text, cls=RunConfig)
+    config = RunConfig.from_table(table)
+    work = path if path.is_dir() else out or Path("runs") / "sensitivity"
+    hold_config(config, work, remedy="name another folder with --out")
+    bench = Bench.open(config, work, progress=progress, resume=True)
+    seed = config.seeds[0]
+    if path.is_dir() and not has_checkpoint(bench.folder(DENSE, seed)):
+        raise DataError(
+            f"'{path}' has no dense network; run `microglia sensitivity` on its config instead."
+        )
+    keep_freed_memory()  # the process is ours
+    dense = train_dense(bench, seed).model.to(bench.device)
+    found = layer_sensitivity(
+        dense,
+        bench.validation_batches(),
+        example_input=bench.example(),
+        calibration=islice(bench.training_batches(seed), 8),
+        score=score,  # type: ignore[arg-type]  # checked above
+        residual=config.pruning.residual,  # type: ignore[arg-type]  # checked by the config
+        linear=config.pruning.linear,
+    )
+    place = out or work
+    place.mkdir(parents=True, exist_ok=True)
+    record = {**provenance(bench.device), "config": config.to_dict(), **asdict(found)}
+    (place / "sensitivity.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_figures(f"Sensitivity of {config.network.name}", [found.figure()], place / SENSITIVITY)
+    if as_json:
+        print(json.dumps(record))
+    else:
+        console.out(str(found), highlight=False)
+        console.out(str(place / SENSITIVITY), highlight=False)
 
 
 def inspect(

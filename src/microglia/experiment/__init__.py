@@ -8,6 +8,7 @@ from microglia.experiment.config import (
     RunConfig,
 )
 from microglia.experiment.run import Run, prune
+from microglia.experiment.sensitivity import Sensitivity, layer_sensitivity
 
 __all__ = [
     "DataConfig",
@@ -16,5 +17,7 @@ __all__ = [
     "PruningConfig",
     "Run",
     "RunConfig",
+    "Sensitivity",
+    "layer_sensitivity",
     "prune",
 ]

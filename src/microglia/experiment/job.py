@@ -10,8 +10,9 @@ from typing import Any
 
 from microglia.errors import ConfigError
 from microglia.experiment.bench import Bench
-from microglia.experiment.config import DENSE, RunConfig
+from microglia.experiment.config import DENSE, PruningConfig, RunConfig
 from microglia.experiment.provenance import provenance
+from microglia.experiment.run_dir import hold_config
 from microglia.experiment.trial import (
     Trial,
     check_pruning,
@@ -131,10 +132,12 @@ def _pruned(
 
 
 def _bench(job: Job, label: str, folder: Path, *, progress: bool) -> Bench:
-    name = name_of(job.experiment, label, job.sparsity, job.seed)
-    bench = Bench.open(job.config, folder / name, progress=progress, resume=True)
-    bench.work.mkdir(parents=True, exist_ok=True)
-    return bench
+    """The job's own, or that of the dense network, which all jobs of the seed share."""
+    name, config = name_of(job.experiment, label, job.sparsity, job.seed), job.config
+    if label == DENSE:
+        config = dataclasses.replace(config, pruning=PruningConfig(sparsity=0.0))
+    hold_config(config, folder / name, remedy="name another folder")
+    return Bench.open(config, folder / name, progress=progress, resume=True)
 
 
 def _history(trial: Trial) -> Record:

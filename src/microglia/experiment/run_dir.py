@@ -72,12 +72,7 @@ def run_directory(config: RunConfig, *, resume: bool = False) -> Iterator[Path]:
 def _begin(config: RunConfig, work: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse to mix two experiments, and write down which one this is."""
     if _worth_keeping(work) and resume:
-        other = RunConfig.from_file(work / CONFIG)
-        if different := config.differs_from(other):
-            raise ConfigError(
-                f"resume: the unfinished run in '{work}' had another config, in "
-                f"{', '.join(different)}. Give the same, or start again with --overwrite."
-            )
+        hold_config(config, work, remedy="start again with --overwrite")
         return
     if _worth_keeping(work) and not overwrite:
         raise ConfigError(
@@ -88,6 +83,22 @@ def _begin(config: RunConfig, work: Path, *, resume: bool, overwrite: bool) -> N
         if entry.name != LOCK:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     (work / CONFIG).write_text(config.to_toml(), encoding="utf-8")
+
+
+def hold_config(config: RunConfig, work: Path, *, remedy: str) -> None:
+    """Write the config into a folder of checkpoints, or refuse one that they are not of.
+
+    Raises:
+        ConfigError: the folder holds another config.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    if not (work / CONFIG).is_file():
+        (work / CONFIG).write_text(config.to_toml(), encoding="utf-8")
+    elif different := config.differs_from(RunConfig.from_file(work / CONFIG)):
+        raise ConfigError(
+            f"resume: what was begun in '{work}' had another config, in {', '.join(different)}. "
+            f"Give the same, or {remedy}."
+        )
 
 
 def _worth_keeping(work: Path) -> bool:

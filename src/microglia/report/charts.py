@@ -10,11 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from microglia.report.content import GroupScores, KeptOverTime
+from microglia.report.content import GroupScores, KeptOverTime, Series
 from microglia.report.table import Table
 
 Chart = dict[str, Any]
 
+_COLOURS = ("--method", "--random", "--uniform-slim", "--other", "--dense", "--ramp@0")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 
 
@@ -38,6 +39,40 @@ def kept_over_time(kept: KeptOverTime) -> Chart:
         "yaxis": {"title": {"text": "units kept"}, "rangemode": "tozero"},
         "showlegend": True,
         "hovermode": "x unified",
+    }
+    return {"data": traces, "layout": layout}
+
+
+def lines(
+    series: Sequence[Series], *, x: str, y: str, logarithmic: bool = False, ranked: bool = False
+) -> Chart:
+    """A line with marks for each series; `ranked` ones are drawn from faint to strong.
+
+    `x` and `y` are the titles of the axes, `logarithmic` is the x axis.
+    """
+    traces = []
+    for index, one in enumerate(series):
+        colour = f"--ramp@{_place(index, series)}" if ranked else _COLOURS[index % len(_COLOURS)]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": one.name,
+                "x": list(one.x),
+                "y": list(one.y),
+                "error_y": {"array": list(one.spread), "visible": bool(one.spread)},
+                "line": {"width": 2, "color": colour},
+                "marker": {"size": 7, "symbol": _SYMBOLS[index % len(_SYMBOLS)], "color": colour},
+            }
+        )
+    axis: Chart = {"title": {"text": x}}
+    if logarithmic:
+        axis |= {"type": "log", **_log_ticks([value for one in series for value in one.x])}
+    layout = {
+        "xaxis": axis,
+        "yaxis": {"title": {"text": y}},
+        "showlegend": True,
+        "hovermode": "closest",
     }
     return {"data": traces, "layout": layout}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from microglia.report.table import Table
 
@@ -25,6 +26,25 @@ class GroupScores:
 
     scores: Sequence[float]
     stayed: Sequence[bool]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with a heading and a line on how to read it."""
+
+    title: str
+    hint: str
+    chart: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of a chart; `spread` is half the length of the error bars."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    spread: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

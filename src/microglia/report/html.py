@@ -16,7 +16,7 @@ from microglia.report.charts import (
     kept_over_time,
     score_distribution,
 )
-from microglia.report.content import Report
+from microglia.report.content import Figure, Report
 from microglia.report.table import Table
 
 
@@ -32,11 +32,29 @@ def write_report(report: Report, path: Path) -> None:
 def render(report: Report) -> str:
     """The page as text."""
     charts = _charts(report)
+    return _page(report.title, "\n".join(_sections(report, charts)), charts)
+
+
+def write_figures(title: str, figures: Sequence[Figure], path: Path) -> None:
+    """Write figures alone as one HTML file that opens offline.
+
+    Raises:
+        ConfigError: Plotly is not installed.
+    """
+    charts = {f"figure{number}": figure.chart for number, figure in enumerate(figures)}
+    body = "\n".join(
+        _section(figure.title, figure.hint, f'<div class="chart" id="{name}"></div>')
+        for name, figure in zip(charts, figures, strict=True)
+    )
+    path.write_text(_page(title, body, charts), encoding="utf-8")
+
+
+def _page(title: str, body: str, charts: dict[str, Chart]) -> str:
     page = Template(_resource("page.html"))
     return page.substitute(
-        title=escape(report.title),
+        title=escape(title),
         style=_resource("style.css"),
-        body="\n".join(_sections(report, charts)),
+        body=body,
         # Inside a script element only "</" could end it early.
         charts=json.dumps(charts, allow_nan=False).replace("</", "<\\/"),
         plotly=_plotly_script(),
