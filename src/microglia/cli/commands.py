@@ -19,7 +19,13 @@ import microglia as mg
 from microglia.cli.saved import Saved, find_saved
 from microglia.data import Batches, Images, load_images
 from microglia.errors import ConfigError, DataError, nearest
-from microglia.experiment import RunConfig, layer_sensitivity, markdown, sca_paper
+from microglia.experiment import (
+    RunConfig,
+    layer_sensitivity,
+    markdown,
+    paper_figures,
+    sca_paper,
+)
 from microglia.experiment import prune as run_prune
 from microglia.experiment.bench import Bench, load_data
 from microglia.experiment.columns import caption_of
@@ -109,6 +115,9 @@ def reproduce(
     keep_freed_memory()  # the process is ours
     records = run_jobs(jobs, results=path, folder=folder / f"{paper}-{tier}", progress=progress)
     console.out(markdown.tables(records), highlight=False)
+    page = folder / f"{paper}-{tier}" / "figures.html"
+    write_figures(f"{paper}, tier {tier}", paper_figures.figures(records), page)
+    console.out(str(page), highlight=False)
     missing = {job.name for job in jobs} - {record["name"] for record in records}
     if missing:
         console.out(f"{len(missing)} jobs are with another process, or wait for it")

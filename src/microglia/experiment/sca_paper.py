@@ -50,12 +50,18 @@ TIERS = {
     ),
 }
 
+UNTIL = 0.75
+"""Part of a run after which masks stay: the paper prunes to the last of 300 epochs, but so short a
+run needs a rest."""
+UNTIL_OF = {"early masks": 0.25}
+
 # label -> method, and its options beyond the default
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "SCA": ("sca", {}),
     "prune-only": ("sca", {"regrow": 0.0}),
     "random masks": ("sca", {"score": "random", "regrow_by": "random"}),
     "random regrowth": ("sca", {"regrow_by": "random"}),
+    "early masks": ("sca", {}),
     "score: released": ("sca", {"score": "released"}),
     "score: rate": ("sca", {"score": "rate"}),
     "score: magnitude": ("sca", {"score": "magnitude"}),
@@ -130,6 +136,7 @@ def _comparison(
                     method=method,
                     sparsity=sparsity,
                     options=options,
+                    until=UNTIL_OF.get(label, UNTIL),
                 )
                 like = "SCA" if control else None
                 yield Job(experiment=experiment, label=label, config=config, like=like)
@@ -144,6 +151,7 @@ def _config(
     method: str,
     sparsity: float,
     options: dict[str, Any],
+    until: float = UNTIL,
 ) -> RunConfig:
     source = dict(DATA[data])
     if tier.train_rows is not None:
@@ -163,8 +171,7 @@ def _config(
             "pruning": {
                 "method": method,
                 "sparsity": sparsity,
-                # The paper prunes to the last epoch of 300; so short a run needs a rest.
-                "until_epochs": 0.75 * tier.epochs,
+                "until_epochs": until * tier.epochs,
                 "options": options,
             },
         }
