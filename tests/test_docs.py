@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,6 +15,24 @@ EXAMPLES = [
     for page in PAGES
     for i, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
 ]
+
+
+def test_the_notebook_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    matplotlib = pytest.importorskip("matplotlib", reason="the notebook draws with Matplotlib")
+    matplotlib.use("Agg")
+    cells = json.loads((ROOT / "examples" / "pruning.ipynb").read_text())["cells"]
+    shown = ["".join(o.get("text", "")) for cell in cells for o in cell.get("outputs", [])]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "notebook"}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "pruning.ipynb", "exec"), names)
+    out = capsys.readouterr().out
+    assert "same in float64" in out
+    assert "same in float64" in "".join(shown), "the stored outputs are of another notebook"
+    assert (tmp_path / "digits-compact" / "weights.safetensors").is_file()
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
