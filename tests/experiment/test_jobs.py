@@ -16,7 +16,8 @@ from microglia.errors import ConfigError, DataError
 from microglia.experiment import RunConfig, markdown, sca_paper
 from microglia.experiment import results as results_module
 from microglia.experiment.job import Job
-from microglia.experiment.results import LOCK, read_results, run_jobs
+from microglia.experiment.lines import append_line, read_lines
+from microglia.experiment.results import LOCK, check_same, read_results, run_jobs
 from microglia.experiment.statistics import paired_difference
 
 
@@ -79,6 +80,8 @@ def test_nothing_is_done_twice(finished: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_line_that_a_kill_has_cut_short_is_written_anew(finished: Path, tmp_path: Path) -> None:
     text = (finished / "r.jsonl").read_text()
     lines = text.splitlines(keepends=True)
+    (tmp_path / "r.jsonl").write_text("".join(lines[:4]).rstrip("\n"))
+    assert len(read_results(tmp_path / "r.jsonl")) == 4, "it lacks its end of line alone"
     (tmp_path / "r.jsonl").write_text("".join(lines[:3]) + lines[3][:50])
     assert len(read_results(tmp_path / "r.jsonl")) == 3
     run_jobs(jobs(), results=tmp_path / "r.jsonl", folder=finished / "work", progress=False)
@@ -89,14 +92,15 @@ def test_a_line_that_a_kill_has_cut_short_is_written_anew(finished: Path, tmp_pa
 
 
 def test_what_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
-    one, two = jobs()[:2]
-    (tmp_path / "work" / one.name).mkdir(parents=True)
-    with FileLock(tmp_path / "work" / one.name / LOCK):
+    """And so is what builds on it: all the others here start from the dense network."""
+    dense = jobs()[0]
+    (tmp_path / "work" / dense.name).mkdir(parents=True)
+    with FileLock(tmp_path / "work" / dense.name / LOCK):
         records = run_jobs(
-            [one, jobs()[2]], results=tmp_path / "r.jsonl", folder=tmp_path / "work", progress=False
+            jobs(), results=tmp_path / "r.jsonl", folder=tmp_path / "work", progress=False
         )
-    assert records == []  # the second builds on the first
-    assert two.builds_on == []
+        assert records == []
+        assert not list((tmp_path / "work").rglob("*.ckpt"))
 
 
 def test_another_config_under_the_same_name_is_refused(finished: Path) -> None:
@@ -113,9 +117,18 @@ def test_another_config_under_the_same_name_is_refused(finished: Path) -> None:
         )
 
 
+def test_lines_are_appended_whatever_the_end_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    for content in ("", '{"a": 1}\n', '{"a": 1}', '{"a": 1}\n{"b": '):
+        path.write_text(content)
+        append_line(path, {"c": 3})
+        assert read_lines(path) == ([{"a": 1}] if "a" in content else []) + [{"c": 3}]
+        assert path.read_text().endswith("\n")
+
+
 @pytest.mark.parametrize("line", ["{", "[]", '{"label": 1}', "3"])
 def test_a_file_of_something_else_is_refused(tmp_path: Path, line: str) -> None:
-    (tmp_path / "r.jsonl").write_text(line + "\n")
+    (tmp_path / "r.jsonl").write_text(line + "\n" + line + "\n")
     with pytest.raises(DataError, match="line 1"):
         read_results(tmp_path / "r.jsonl")
 
@@ -138,12 +151,24 @@ def test_tables_show_what_the_records_hold(finished: Path) -> None:
     text = markdown.tables(read_results(finished / "r.jsonl").values())
     records = [json.loads(line) for line in (finished / "r.jsonl").read_text().splitlines()]
     accuracy = {r["name"]: 100 * r["figures"]["accuracy"] for r in records}
+    f = {r["name"]: r["figures"] for r in records}
     difference = sum(
         accuracy[f"digits/SCA-0.5-seed{s}"] - accuracy[f"digits/uniform-slim-0.5-seed{s}"]
         for s in (0, 1)
     )
-    assert f"| SCA − uniform-slim | 0.5 | {difference / 2:+.2f} [" in text
-    assert "| dense | 0 |" in text
+    ratios = [
+        sum(
+            f[f"digits/{x}-0.5-seed{s}"]["parameters"] / f[f"digits/dense-seed{s}"]["parameters"]
+            for s in (0, 1)
+        )
+        / 2
+        for x in ("SCA", "uniform-slim")
+    ]
+    sizes = f"×{ratios[0]:.2f} and ×{ratios[1]:.2f}"
+    assert f"| SCA at 0.5 − uniform-slim | {sizes} | {difference / 2:+.2f} [" in text
+    assert "| dense | 0.00 |" in text
+    kept = sum(k for r in records if r["label"] == "uniform-slim" for k, _ in r["kept"].values())
+    assert f"| uniform-slim | {1 - kept / 80:.2f} |" in text, "and not the method's sparsity"
 
 
 @pytest.mark.parametrize("tier", sca_paper.TIERS)
@@ -159,4 +184,4 @@ def test_records_of_the_repository_are_of_jobs_that_exist() -> None:
     for path in (Path(__file__).parents[2] / "results").glob("sca-?.jsonl"):
         known: dict[str, Any] = {j.name: j for j in sca_paper.jobs(path.stem[-1])}
         for name, record in read_results(path).items():
-            assert record["config"]["training"] == known[name].config.to_dict()["training"]
+            check_same(known[name], record, path)

@@ -11,7 +11,7 @@ import pytest
 
 from microglia.errors import ConfigError, DataError
 from microglia.experiment import RunConfig
-from microglia.experiment.run_dir import CONFIG, LOCK, TABLE, run_directory, unfinished
+from microglia.experiment.run_dir import CONFIG, LOCK, TABLE, hold_config, run_directory, unfinished
 
 
 def config(path: Path, *, overwrite: bool = False, sparsity: float = 0.5) -> RunConfig:
@@ -150,6 +150,34 @@ def test_starting_again_throws_the_unfinished_run_away(tmp_path: Path) -> None:
     with run_directory(config(path, overwrite=True)):
         assert set(files(work)) <= {LOCK}
     assert files(path) == {}
+
+
+def test_what_appears_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    def meanwhile() -> None:
+        with run_directory(config(tmp_path / "run")):
+            (tmp_path / "run").mkdir()
+            (tmp_path / "run" / "thesis.tex").write_text("years of work")
+
+    with pytest.raises(ConfigError, match="is there already"):
+        meanwhile()
+    assert files(tmp_path / "run") == {"thesis.tex": "years of work"}
+
+
+def test_a_kill_between_two_renames_does_not_spoil_the_next_run(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    for there in (False, True):
+        old = tmp_path / ".run.unfinished-old"
+        old.mkdir()
+        (old / TABLE).write_text("older")
+        fill(path, overwrite=there, text="new")
+        assert files(tmp_path) == {f"run/{TABLE}": "new", "run/compact/weights": "new"}
+
+
+def test_checkpoints_of_nobody_knows_what_are_not_gone_on_from(tmp_path: Path) -> None:
+    work = train_a_little(tmp_path / "run")
+    (work / CONFIG).unlink()
+    with pytest.raises(ConfigError, match="no config"):
+        hold_config(config(tmp_path / "run"), work, remedy="name another")
 
 
 def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from microglia.experiment.provenance import provenance
 from microglia.experiment.results import read_results, run_jobs
 from microglia.experiment.run_dir import CONFIG, hold_config, unfinished
 from microglia.experiment.toml import read_table, set_key, unset_keys
-from microglia.experiment.trial import train_dense
+from microglia.experiment.trial import load_dense, train_dense
 from microglia.metrics import measure as measure_network
 from microglia.metrics import measure_size
 from microglia.networks import build, network_names
@@ -76,6 +76,8 @@ def prune(
     keep_freed_memory()  # the process is ours
     try:
         run = run_prune(config, resume=resume, progress=progress)
+    except ConfigError:
+        raise
     except BaseException:
         work = unfinished(Path(config.output.directory))
         if work.exists():
@@ -120,7 +122,7 @@ def reproduce(
     console.out(str(page), highlight=False)
     missing = {job.name for job in jobs} - {record["name"] for record in records}
     if missing:
-        console.out(f"{len(missing)} jobs are with another process, or wait for it")
+        console.out(f"{len(missing)} jobs wait for others, or are with another process")
 
 
 def sensitivity(
@@ -149,7 +151,9 @@ def sensitivity(
             f"'{path}' has no dense network; run `microglia sensitivity` on its config instead."
         )
     keep_freed_memory()  # the process is ours
-    dense = train_dense(bench, seed).model.to(bench.device)
+    if not path.is_dir():
+        train_dense(bench, seed)
+    dense = load_dense(bench, seed).to(bench.device)
     found = layer_sensitivity(
         dense,
         bench.validation_batches(),

@@ -13,6 +13,7 @@ _TIMES_T = "The convention that executes the first layer of a static image at ev
 COLUMNS = (
     Column("accuracy", "accuracy", "%", 100, 2, "On the test images, once."),
     Column("channels", "channels", note="Of the layers that the method may prune."),
+    Column("epochs", "epochs", note="Of training, those of the dense network it starts from too."),
     Column("parameters", "parameters", note="Every parameter of the network."),
     Column("synapses", "synapses", note="A shared weight counts once for each place it is used."),
     Column("macs_once", "MACs", note=f"Dense, per image. {_ONCE}"),

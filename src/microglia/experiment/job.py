@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from microglia.errors import ConfigError
 from microglia.experiment.bench import Bench
 from microglia.experiment.config import DENSE, PruningConfig, RunConfig
@@ -16,6 +18,7 @@ from microglia.experiment.run_dir import hold_config
 from microglia.experiment.trial import (
     Trial,
     check_pruning,
+    load_dense,
     train_control,
     train_dense,
     train_pruned,
@@ -63,12 +66,12 @@ class Job:
     @property
     def builds_on(self) -> list[str]:
         """Names of the jobs whose records it needs."""
-        if self.like is None:
+        if self.label == DENSE:
             return []
-        return [
-            name_of(self.experiment, DENSE, 0.0, self.seed),
-            name_of(self.experiment, self.like, self.sparsity, self.seed),
-        ]
+        dense = name_of(self.experiment, DENSE, 0.0, self.seed)
+        if self.like is None:
+            return [dense]
+        return [dense, name_of(self.experiment, self.like, self.sparsity, self.seed)]
 
 
 def name_of(experiment: str, label: str, sparsity: float, seed: int) -> str:
@@ -88,14 +91,17 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
         MicrogliaError: what went wrong.
     """
     dense_bench = _bench(job, DENSE, folder, progress=progress)
-    dense = train_dense(dense_bench, job.seed)  # from its checkpoint, once it has been trained
-    trial = dense if job.label == DENSE else _pruned(job, dense, done, folder, progress=progress)
-    output = job.config.output
-    images = dense_bench.example(output.latency_batch).to(dense_bench.device)
-    models = {"dense": dense.model, "this": trial.model}
+    if job.label == DENSE:
+        trial = train_dense(dense_bench, job.seed)
+        dense = trial.model
+    else:
+        dense = load_dense(dense_bench, job.seed)
+        trial = _pruned(job, dense, done, folder, progress=progress)
+    output, device = job.config.output, dense_bench.device
+    images = dense_bench.example(output.latency_batch).to(device)
     fast = {
-        name: accelerate(model.to(dense_bench.device), example_input=images)
-        for name, model in models.items()
+        name: accelerate(model.to(device), example_input=images)
+        for name, model in (("dense", dense), ("this", trial.model))
     }
     clocks = compare_latency(fast, images, repeats=output.latency_repeats)
     figures = measure(trial.model, dense_bench.test_batches(), latency_repeats=0).summary()
@@ -111,7 +117,7 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
         "method": DENSE if job.label == DENSE else job.config.pruning.method,
         "sparsity": job.sparsity,
         "seed": job.seed,
-        **provenance(dense_bench.device),
+        **provenance(device),
         "config": job.config.to_dict(),
         "figures": figures,
         **_history(trial),
@@ -119,16 +125,16 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
 
 
 def _pruned(
-    job: Job, dense: Trial, done: Mapping[str, Record], folder: Path, *, progress: bool
+    job: Job, dense: nn.Module, done: Mapping[str, Record], folder: Path, *, progress: bool
 ) -> Trial:
     bench = _bench(job, job.label, folder, progress=progress)
     method = job.config.pruning.method
     if job.like is None:
         if method_named(method).needs == "training":
             check_pruning(bench)
-        return train_pruned(bench, job.seed, dense=dense.model)
+        return train_pruned(bench, job.seed, dense=dense)
     whole, like = (done[name]["figures"]["parameters"] for name in job.builds_on)
-    return train_control(bench, job.seed, name=method, parameters=like / whole)
+    return train_control(bench, job.seed, name=method, parameters=like / whole, dense=dense)
 
 
 def _bench(job: Job, label: str, folder: Path, *, progress: bool) -> Bench:

@@ -39,12 +39,11 @@ def _figures(records: Sequence[Record]) -> str:
         + " | seeds |",
         "|---|---|---|" + "---|" * len(RATIOS) + "---|",
     ]
-    for (label, sparsity), some in _by_network(records).items():
+    for (label, _), some in _by_network(records).items():
+        taken = statistics.fmean(taken_away(r) for r in some.values())
         accuracy = mean_and_spread([r["figures"]["accuracy"] for r in some.values()], scale=100)
         ratios = [_ratio(some, dense, key) for key in RATIOS]
-        lines.append(
-            f"| {label} | {sparsity:g} | {accuracy} | {' | '.join(ratios)} | {len(some)} |"
-        )
+        lines.append(f"| {label} | {taken:.2f} | {accuracy} | {' | '.join(ratios)} | {len(some)} |")
     return "\n".join(lines)
 
 
@@ -57,8 +56,15 @@ def _ratio(some: Mapping[int, Record], dense: Mapping[int, Mapping[str, float]],
     return f"×{statistics.fmean(values):.2f}" if values else "–"
 
 
+def taken_away(record: Record) -> float:
+    """The fraction of its channels that a network lacks."""
+    kept = record["kept"].values()
+    return 1 - sum(k for k, _ in kept) / sum(size for _, size in kept) if kept else 0.0
+
+
 def _differences(records: Sequence[Record]) -> str:
     by_network = _by_network(records)
+    dense = {r["seed"]: r["figures"] for r in records if r["label"] == DENSE}
     lines = []
     for (label, sparsity), some in by_network.items():
         if label != "SCA":
@@ -68,10 +74,13 @@ def _differences(records: Sequence[Record]) -> str:
             difference = paired_difference(_accuracies(some), _accuracies(other))
             if difference is not None:
                 text = difference.text(scale=100)
-                lines.append(f"| SCA − {control} | {sparsity:g} | {text} | {difference.count} |")
+                sizes = " and ".join(_ratio(x, dense, "parameters") for x in (some, other))
+                lines.append(
+                    f"| SCA at {sparsity:g} − {control} | {sizes} | {text} | {difference.count} |"
+                )
     if not lines:
         return ""
-    head = "| | channels taken away | points of accuracy, paired 95 % interval | seeds |"
+    head = "| | parameters of the two | points of accuracy, paired 95 % interval | seeds |"
     return "\n".join([head, "|---|---|---|---|", *lines])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from microglia.experiment.config import DENSE
 from microglia.experiment.job import Record
+from microglia.experiment.markdown import taken_away
 from microglia.report import Figure, Series, lines
 
 SHOWN = 0.5
@@ -124,9 +125,9 @@ def _labels(records: Sequence[Record]) -> list[str]:
 def _against_sparsity(label: str, records: Sequence[Record], key: str, *, scale: float) -> Series:
     """Mean and deviation over seeds, from the dense network on."""
     x, y, spread = [], [], []
-    for sparsity, some in _by_sparsity(records, label).items():
+    for some in _by_sparsity(records, label).values():
         values = [scale * r["figures"][key] for r in some]
-        x.append(100 * sparsity)
+        x.append(100 * statistics.fmean(taken_away(r) for r in some))
         y.append(statistics.fmean(values))
         spread.append(statistics.stdev(values) if len(values) > 1 else 0.0)
     return Series(label, x, y, spread)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from filelock import FileLock, Timeout
 from microglia.errors import ConfigError, DataError
 from microglia.experiment.config import RunConfig
 from microglia.experiment.job import Job, Record, do
+from microglia.experiment.lines import append_line, read_lines
 
 LOCK = ".lock"
 
@@ -23,22 +23,13 @@ def read_results(path: Path) -> dict[str, Record]:
         DataError: a line is no record.
     """
     records: dict[str, Record] = {}
-    if not path.is_file():
-        return records
-    for number, line in enumerate(_whole_lines(path.read_text(encoding="utf-8")), 1):
-        try:
-            record = json.loads(line)
-            records[record["name"]] = record
-        except (ValueError, TypeError, KeyError) as error:
+    for number, record in enumerate(read_lines(path), 1):
+        if not isinstance(record, dict) or not {"name", "figures", "config"} <= set(record):
             raise DataError(
                 f"{path}: line {number} is no record of a finished job; name another results file."
-            ) from error
+            )
+        records[record["name"]] = record
     return records
-
-
-def _whole_lines(text: str) -> list[str]:
-    """All lines but a last one that a kill has cut short."""
-    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def run_jobs(
@@ -60,7 +51,7 @@ def run_jobs(
             with FileLock(folder / job.name / LOCK, blocking=False):
                 done = read_results(results)
                 if job.name in done:
-                    _check_same(job, done[job.name], results)
+                    check_same(job, done[job.name], results)
                 elif set(job.builds_on) <= set(done):
                     record = do(job, done, folder=folder, progress=progress)
                     with FileLock(folder / LOCK):
@@ -70,7 +61,12 @@ def run_jobs(
     return list(read_results(results).values())
 
 
-def _check_same(job: Job, record: Record, path: Path) -> None:
+def check_same(job: Job, record: Record, path: Path) -> None:
+    """Refuse a record of another config.
+
+    Raises:
+        ConfigError: it is.
+    """
     different = job.config.differs_from(_config(record["config"]))
     if different:
         raise ConfigError(
@@ -90,10 +86,6 @@ def _config(table: dict[str, Any]) -> RunConfig:
 
 def _append(path: Path, record: Record) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)  # a line that a kill has cut short
-            file.write(json.dumps(record).encode() + b"\n")
+        append_line(path, record)
     except OSError as error:
         raise DataError(f"'{path}' could not be written ({error.strerror}).") from error

@@ -12,6 +12,7 @@ from microglia.errors import ConfigError, DataError
 from microglia.experiment.bench import Bench
 from microglia.experiment.columns import columns_for
 from microglia.experiment.config import DENSE, RunConfig
+from microglia.experiment.lines import append_line, read_lines
 from microglia.experiment.provenance import provenance
 from microglia.experiment.run_dir import CONFIG, TABLE, run_directory, unfinished
 from microglia.experiment.summary import report_of
@@ -22,6 +23,7 @@ from microglia.experiment.trial import (
     train_dense,
     train_pruned,
 )
+from microglia.methods import method_named
 from microglia.metrics import Figures, compare_latency, measure, measure_peak_memory, measure_size
 from microglia.report import Table, write_report
 from microglia.runtime import accelerate
@@ -89,8 +91,7 @@ def _finished(config: RunConfig, directory: Path) -> Run:
     record = json.loads((directory / TABLE).read_text(encoding="utf-8"))
     if config.output.results is not None:  # the kill may have come between the two
         results = Path(config.output.results)
-        line = json.dumps(record)
-        if not results.is_file() or line not in results.read_text(encoding="utf-8").splitlines():
+        if record not in read_lines(results):
             _append(results, record)
     return Run(directory, config, _table(_rows(record["table"])), record)
 
@@ -135,12 +136,19 @@ def _measure(bench: Bench, trials: Mapping[str, Trial]) -> dict[str, dict[str, f
         kept = trial.kept or {group: mask.new_ones(len(mask)) for group, mask in prunable.items()}
         rows[name] = {
             **figures.summary(),
+            "epochs": float(len(trial.history.epochs) + _epochs_before(bench, trials, name)),
             "channels": float(sum(int(mask.sum()) for mask in kept.values())),
             "latency_ms": clocks[name].median_ms,
             "latency_iqr_ms": clocks[name].quartiles_ms[1] - clocks[name].quartiles_ms[0],
             "peak_memory_bytes": float(measure_peak_memory(fast[name], images)),
         }
     return rows
+
+
+def _epochs_before(bench: Bench, trials: Mapping[str, Trial], name: str) -> int:
+    """Epochs of the dense network that a method of trained networks starts from."""
+    starts = name != DENSE and method_named(name).needs == "trained"
+    return len(trials[DENSE].history.epochs) if starts else 0
 
 
 def _write_figures(figures: Figures, folder: Path) -> None:
@@ -154,9 +162,7 @@ def _table(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(path, record)
     except OSError as error:
         raise DataError(
             f"output.results: '{path}' could not be written ({error.strerror}). The run itself is "

@@ -56,9 +56,9 @@ def run_directory(config: RunConfig, *, resume: bool = False) -> Iterator[Path]:
     try:
         _begin(config, work, resume=resume, overwrite=overwrite)
         yield work
-        lock.release()
-        (work / LOCK).unlink(missing_ok=True)
+        _refuse_to_lose(path, overwrite=overwrite)  # somebody may have made it meanwhile
         put_in_place(work, path)
+        (path / LOCK).unlink(missing_ok=True)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
@@ -73,6 +73,8 @@ def _begin(config: RunConfig, work: Path, *, resume: bool, overwrite: bool) -> N
     """Refuse to mix two experiments, and write down which one this is."""
     if _worth_keeping(work) and resume:
         hold_config(config, work, remedy="start again with --overwrite")
+        for scratch in work.rglob(".compact-*"):  # a kill while a network was saved
+            shutil.rmtree(scratch, ignore_errors=True)
         return
     if _worth_keeping(work) and not overwrite:
         raise ConfigError(
@@ -93,7 +95,13 @@ def hold_config(config: RunConfig, work: Path, *, remedy: str) -> None:
     """
     work.mkdir(parents=True, exist_ok=True)
     if not (work / CONFIG).is_file():
-        (work / CONFIG).write_text(config.to_toml(), encoding="utf-8")
+        if _checkpoints(work):
+            raise ConfigError(
+                f"resume: '{work}' holds checkpoints and no {CONFIG} that says of what; {remedy}."
+            )
+        new = work / f"{CONFIG}.new"
+        new.write_text(config.to_toml(), encoding="utf-8")
+        new.replace(work / CONFIG)
     elif different := config.differs_from(RunConfig.from_file(work / CONFIG)):
         raise ConfigError(
             f"resume: what was begun in '{work}' had another config, in {', '.join(different)}. "
@@ -102,8 +110,12 @@ def hold_config(config: RunConfig, work: Path, *, remedy: str) -> None:
 
 
 def _worth_keeping(work: Path) -> bool:
+    return (work / CONFIG).is_file() and _checkpoints(work)
+
+
+def _checkpoints(work: Path) -> bool:
     folders = [work, *(p for p in work.glob("networks/*") if p.is_dir())]
-    return (work / CONFIG).is_file() and any(has_checkpoint(folder) for folder in folders)
+    return any(has_checkpoint(folder) for folder in folders)
 
 
 def _refuse_to_lose(path: Path, *, overwrite: bool) -> None:

@@ -26,6 +26,7 @@ from microglia.training import (
     has_checkpoint,
     train,
 )
+from microglia.training.checkpoint import find_checkpoint
 
 COMPACT, FINETUNE = "compact", "finetune"
 
@@ -77,6 +78,19 @@ def train_dense(bench: Bench, seed: int) -> Trial:
     return Trial(DENSE, seed, model.eval(), history)
 
 
+def load_dense(bench: Bench, seed: int) -> nn.Module:
+    """The network that `train_dense` left, read from its checkpoint.
+
+    Raises:
+        TrainingError: there is none that is whole.
+    """
+    model = bench.network(seed)
+    path = find_checkpoint(bench.folder(DENSE, seed))
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
+    return model.eval()
+
+
 def train_pruned(bench: Bench, seed: int, *, dense: nn.Module | None = None) -> Trial:
     """The network pruned by the config's method, compacted, and fine-tuned if asked.
 
@@ -92,9 +106,12 @@ def train_pruned(bench: Bench, seed: int, *, dense: nn.Module | None = None) -> 
     return _pruned(bench, fresh_copy(dense), seed, teacher=dense)
 
 
-def train_control(bench: Bench, seed: int, *, name: str, parameters: float) -> Trial:
+def train_control(
+    bench: Bench, seed: int, *, name: str, parameters: float, dense: nn.Module | None = None
+) -> Trial:
     """A control that keeps this fraction of the dense network's parameters."""
-    return _narrowed(bench, seed, name=name, budget={"target": {"parameters": parameters}})
+    budget = {"target": {"parameters": parameters}}
+    return _narrowed(bench, seed, name=name, budget=budget, teacher=dense)
 
 
 def _narrowed(

@@ -43,9 +43,13 @@ def _detach_into(memo: dict[int, Any], value: Any) -> None:
 
 
 def bare_copy(model: Network) -> Network:
-    """A fresh copy without microglia's gates and hooks: the user's own network."""
+    """A fresh copy without microglia's gates, hooks and scanned neurons: the user's own network."""
     copied = fresh_copy(model)
     for module in copied.modules():
+        plain = getattr(type(module), "scans", None)  # see `runtime.accelerated_training`
+        if plain is not None:
+            module.__class__ = plain
+            vars(module).pop("overwrites_current", None)
         module._buffers.pop(GATE, None)
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key in [k for k, hook in hooks.items() if isinstance(hook, Hook)]:

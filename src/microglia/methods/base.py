@@ -137,6 +137,8 @@ class Pruner(ABC):
         if self.optimizer is None:
             self._collect()
         elif not self._unseen:
+            for part in self._parts.values():
+                part.skip()
             return None
         self._unseen = 0
         return self._update() if self._due() else None

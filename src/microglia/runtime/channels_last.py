@@ -16,13 +16,15 @@ def allows_channels_last(model: nn.Module, inputs: tuple[Any, ...]) -> bool:
     """On the CPU, and no `view` in the network wants the channels first."""
     if any(p.device.type != "cpu" for p in model.parameters()):
         return False
-    probe = fresh_copy(model).eval()
+    probe = fresh_copy(model)
     put_channels_last(probe)
     reset(probe)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             probe(*inputs)
-    except RuntimeError:
+    except RuntimeError as error:
+        if "view size is not compatible" not in str(error):
+            raise
         return False
     return True
 

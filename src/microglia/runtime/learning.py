@@ -14,19 +14,22 @@ from microglia.runtime.channels_last import allows_channels_last, channels_last
 
 @contextmanager
 def accelerated_training(model: nn.Module, *, example_input: Any = None) -> Iterator[None]:
-    """Train on the CPU inside this block in less time; spikes and gradients stay the same.
+    """Train on the CPU inside this block in less time: the same arithmetic, in another order.
 
         with accelerated_training(model, example_input=x):
             for x, y in batches:
                 ...
 
     - SpikingJelly's IF, LIF and PLIF neurons are scanned over time, forward and backward, in few
-      passes over memory: bit-equal spikes, gradients that differ by rounding;
+      passes over memory: bit-equal spikes, gradients that differ by rounding. They have no second
+      derivative then;
     - convolutions compute with the channels last in memory, if an example shows that the network
-      allows it; their sums are then taken in another order.
+      allows it. Their sums are taken in another order: in float64 spikes stay the same, in float32
+      a few that are at the threshold flip, and a run diverges from the plain one as two seeds do.
+      Without an example this is left out; so it must be for optimizers that `view` weights (LBFGS).
 
-    After the block classes and memory formats are as they were. On a GPU nothing changes:
-    SpikingJelly's own kernels are faster there.
+    After the block classes and memory formats are as they were. Neurons on a GPU keep to
+    SpikingJelly's own kernels, which are faster there.
 
     Args:
         model: the network, with or without gates.

@@ -79,7 +79,7 @@ class Scan(torch.autograd.Function):
         after = charge_and_reset(x, v, h, charge=charge, firing=firing)
         ctx.set_materialize_grads(False)
         ctx.firing, ctx.gains = firing, gains
-        start = v if isinstance(v, Tensor) else torch.tensor(v)
+        start = v if isinstance(v, Tensor) else torch.tensor(v, dtype=h.dtype)
         ctx.save_for_backward(h, rate, start if rate is not None else None)
         return torch.ge(h, firing.threshold, out=torch.empty_like(h)), after
 
@@ -97,7 +97,7 @@ class Scan(torch.autograd.Function):
             total, unit = torch.empty_like(h), 1.0
         room = torch.empty_like(h[0])
         later, scale = to_after, 1.0 / unit  # dL/dV_t = later * scale * unit
-        to_rate = torch.zeros((), dtype=torch.float64) if rate is not None else None
+        to_rate = torch.zeros((), dtype=torch.float64) if ctx.needs_input_grad[2] else None
         for t in range(len(h) - 1, -1, -1):
             if not firing.detached:
                 total[t] = _through_step_and_reset(firing, to_spikes[t], later, scale, h[t])

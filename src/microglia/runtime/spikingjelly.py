@@ -73,7 +73,9 @@ class _Scanned(neuron.BaseNode):  # type: ignore[misc]  # SpikingJelly is untype
 
     def _can_scan(self, x: Tensor) -> bool:
         """On a GPU SpikingJelly's own kernels are faster; a record of V needs its code."""
-        if x.device.type != "cpu" or self.store_v_seq or self._neuron_precision is not None:
+        if x.device.type != "cpu" or not x.is_floating_point():
+            return False
+        if self.store_v_seq or self._neuron_precision is not None:
             return False
         return self.can_learn() or not self._is_learning(x)
 

@@ -85,15 +85,16 @@ def _is_saved(path: Path) -> bool:
 
 def put_in_place(new: Path, path: Path) -> None:
     """Move a directory to `path`; what was there goes only once the new one stands."""
-    if not path.exists():
-        new.replace(path)
-        return
     old = new.with_name(f"{new.name}-old")
-    path.replace(old)
+    if path.exists():
+        if old.exists():  # of a kill after `path` was in place
+            shutil.rmtree(old)
+        path.replace(old)
     try:
         new.replace(path)
     except OSError:
-        old.replace(path)
+        if old.exists():
+            old.replace(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
 

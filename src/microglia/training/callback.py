@@ -26,18 +26,23 @@ class PrunerCallback(Callback):
         self.pruner = pruner
         self.changes: list[ChangeRecord] = []
         self._stepped = False
+        self._steps = 0
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # The optimizer alone knows whether it stepped: Lightning's counter also counts the steps
         # that a gradient scaler skipped.
+        self._steps = trainer.global_step
         self._hooks = [o.register_step_post_hook(self._note_step) for o in trainer.optimizers]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not self._stepped:
-            return
+        if trainer.global_step == self._steps:
+            return  # batches are accumulated
+        self._steps = trainer.global_step
+        if not self._stepped and self.pruner.optimizer is None:
+            return  # a gradient scaler skipped it, and the pruner can't know
         self._stepped = False
         change = self.pruner.step()
         if change is not None:

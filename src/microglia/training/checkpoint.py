@@ -8,7 +8,7 @@ from pathlib import Path
 
 from microglia.errors import TrainingError
 
-LATEST, BEFORE = "checkpoint.ckpt", "checkpoint-before.ckpt"
+LATEST, BEFORE, DAMAGED = "checkpoint.ckpt", "checkpoint-before.ckpt", "checkpoint-damaged.ckpt"
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -17,7 +17,7 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """The latest checkpoint that is whole; a damaged one is named in a warning.
+    """The latest checkpoint that is whole; a damaged one is named in a warning and set aside.
 
     Raises:
         TrainingError: there is none.
@@ -30,6 +30,7 @@ def find_checkpoint(folder: Path) -> Path:
             f"{path} is damaged; going on from the checkpoint before it, if there is one.",
             stacklevel=2,
         )
+        path.replace(folder / DAMAGED)  # or the next one would push the whole one out
     if there:
         raise TrainingError(
             f"Nothing to resume: every checkpoint in {folder} is damaged. Start without resume."

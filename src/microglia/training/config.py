@@ -24,7 +24,8 @@ class TrainingConfig:
         cosine:    f = (1 + cos(pi u)) / 2
         step:      f = step_factor ** floor(u * step_count)
 
-    `precision` is Lightning's word for it. `device` is `auto` (a GPU where there is one),
+    `accelerate` trains under `accelerated_training` on the CPU. `precision` is Lightning's word
+    for it. `device` is `auto` (a GPU where there is one),
     `cpu`, `cuda`, `cuda:<index>` or `mps`. `gradient_clip` bounds the gradient's
     Euclidean norm; 0 leaves it alone.
 
@@ -46,6 +47,7 @@ class TrainingConfig:
     accumulate: int = 1
     device: str = "auto"
     precision: str = "32-true"
+    accelerate: bool = True
 
     def __post_init__(self) -> None:
         _one_of("optimizer", self.optimizer, OPTIMISERS)

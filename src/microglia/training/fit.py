@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from microglia import data
 from microglia.errors import MicrogliaError, TrainingError
 from microglia.methods import Pruner
 from microglia.runtime import accelerated_training
@@ -56,7 +58,9 @@ def train(
             epoch; the one before it stays too.
         resume: continue from the latest whole checkpoint of `run_dir`, to the same weights, on the
             CPU to the bit. The model, the optimizer and the pruner must be built as they were for
-            the first run.
+            the first run. The order of the batches must follow from the epoch (`set_epoch`) or
+            from the global generators, whose states the checkpoint holds; that of a DataLoader's
+            own `generator=` it doesn't.
         labels: written into each line of `metrics.jsonl`.
 
     Raises:
@@ -109,7 +113,10 @@ def train(
             # Neuron states made under inference mode could not take part in the next training step.
             inference_mode=False,
         )
-        with accelerated_training(model, example_input=_example(batches)):
+        fast = config.accelerate and device.type == "cpu"
+        with (
+            accelerated_training(model, example_input=_example(batches)) if fast else nullcontext()
+        ):
             _fit(
                 trainer,
                 lambda: trainer.fit(
@@ -140,10 +147,11 @@ def _as_loader(batches: Batches | None) -> Batches | None:
     return _Listed(batches) if isinstance(batches, (list, tuple)) else batches
 
 
-def _example(batches: Batches) -> Tensor:
-    with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed for each pass
-        inputs, _ = next(iter(batches))
-    return inputs
+def _example(batches: Batches) -> Tensor | None:
+    """The first inputs, where looking at them changes nothing: a DataLoader draws for each pass."""
+    if not isinstance(batches, (list, tuple, data.Batches)):
+        return None
+    return next((inputs for inputs, _ in batches), None)
 
 
 def _fit(trainer: Any, fit: Callable[[], None]) -> None:

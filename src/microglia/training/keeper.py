@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from microglia.training.checkpoint import BEFORE, LATEST
+from microglia.training.checkpoint import BEFORE, DAMAGED, LATEST
 
 
 class EpochCheckpoint(Checkpoint):
@@ -31,4 +31,5 @@ class EpochCheckpoint(Checkpoint):
         new.replace(latest)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        (self.folder / BEFORE).unlink(missing_ok=True)
+        for name in (BEFORE, DAMAGED):
+            (self.folder / name).unlink(missing_ok=True)

@@ -118,7 +118,7 @@ class TrainingModule(LightningModule):
         )
         return (
             f"The loss is not a number at optimizer step {self.global_step} "
-            f"(cross-entropy {loss}): {where}. {self._remedy()}"
+            f"({loss} without the penalty): {where}. {self._remedy()}"
         )
 
     def _remedy(self) -> str:

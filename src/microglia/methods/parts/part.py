@@ -11,6 +11,9 @@ class Part(Protocol):
     def collect(self) -> None:
         """An optimizer step was taken; gradients are still there."""
 
+    def skip(self) -> None:
+        """No optimizer step was taken: batches accumulate, or a GradScaler saw an overflow."""
+
     def clear(self) -> None:
         """Start afresh."""
 

@@ -33,7 +33,7 @@ class GradientSignal:
         self._places: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
         self.sums: dict[str, Tensor] = {}
         self.pending: dict[str, Tensor] = {}
-        """Of the backward passes since the last step; an overflow (GradScaler) drops them."""
+        """Of the backward passes since the last step."""
         for group in structure.groups:
             row = 0
             norms = dict.fromkeys(n for site in group.gates for n in site.norms)
@@ -66,8 +66,13 @@ class GradientSignal:
                 sums[row].index_add_(0, to, grad[mine])
         for group, seen in self.pending.items():
             sums = on_device(self.sums, group, seen.device)
-            sums += torch.where(seen.isfinite().all(), seen, 0.0)
+            sums += seen
             seen.zero_()
+
+    def skip(self) -> None:
+        """Forget backward passes that overflowed; others may be of batches that accumulate."""
+        for seen in self.pending.values():
+            seen.masked_fill_(~seen.isfinite().all(), 0.0)
 
     def _place(self, channel: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Positions of a scale that are a group's, and their channels, on the device."""

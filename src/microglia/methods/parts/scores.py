@@ -61,6 +61,9 @@ class ActivityScore:
     def collect(self) -> None:
         """The sums are taken while the network runs."""
 
+    def skip(self) -> None:
+        """What the network did counts, whether or not a step came of it."""
+
     def clear(self) -> None:
         """Start afresh."""
         for tensor in (*self.sums.values(), *self.counts.values()):

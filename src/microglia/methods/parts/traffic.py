@@ -49,6 +49,9 @@ class Traffic:
     def collect(self) -> None:
         """The counts are taken while the network runs."""
 
+    def skip(self) -> None:
+        """What the network did counts, whether or not a step came of it."""
+
     def clear(self) -> None:
         """Start afresh."""
         for name, tensor in self.sums.items():

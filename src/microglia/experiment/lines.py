@@ -1,0 +1,52 @@
+"""JSON lines in a file that a kill may cut short."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from microglia.errors import DataError
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The values of all lines but a last one that was cut short; none where there is no file.
+
+    Raises:
+        DataError: another line is no JSON.
+    """
+    if not path.is_file():
+        return []
+    values = []
+    for number, line in enumerate(path.read_bytes()[: _whole(path)].splitlines(), 1):
+        try:
+            values.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(f"{path}: line {number} is not JSON; name another file.") from error
+    return values
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Append one line, in the place of one that was cut short.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.truncate(_whole(path))
+        if file.tell() and not path.read_bytes().endswith(b"\n"):
+            file.write(b"\n")
+        file.write(json.dumps(value).encode() + b"\n")
+
+
+def _whole(path: Path) -> int:
+    """Bytes up to the end of the last line that is whole: it may lack its end of line."""
+    content = path.read_bytes()
+    start = content.rfind(b"\n") + 1
+    try:
+        json.loads(content[start:])
+    except ValueError:
+        return start
+    return len(content)
