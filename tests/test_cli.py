@@ -171,6 +171,19 @@ def test_measure_gives_the_figures_of_the_run(shell: Shell, finished: Path, wher
     assert json.loads(shell.out)["operations"] == figures["operations"]
 
 
+def test_reproduce_lists_its_jobs_and_prints_tables(shell: Shell) -> None:
+    assert shell("reproduce", "sca", "--list", "--only", "cifar10-conv5/*-seed0") == 0
+    assert "cifar10-conv5/dense-seed0" in shell.out
+    assert "seed1" not in shell.out
+    assert shell("reproduce", "sca", "--tables", "--results", "none.jsonl") == 0
+    says(shell, shell("reproduce", "scaa", "--list"), "Did you mean 'sca'?")
+    says(shell, shell("reproduce", "sca", "--tier", "x"), "tier: 'x' is unknown")
+    says(shell, shell("reproduce", "sca", "--only", "nothing"), "--list")
+    (shell.folder / "bad.jsonl").write_text("{}\n")
+    says(shell, shell("reproduce", "sca", "--results", "bad.jsonl", "--tables"), "line 1")
+    assert shell.files() == {"small.toml", "bad.jsonl"}
+
+
 def test_sensitivity_of_a_run_and_of_a_config(shell: Shell, finished: Path) -> None:
     assert shell("sensitivity", str(finished), "--out", "there", "--json", "-q") == 0
     record = json.loads(shell.out)

@@ -185,6 +185,9 @@ def reproduce(
     list_jobs: Annotated[
         bool, typer.Option("--list", help="Print the names of the jobs, and stop.")
     ] = False,
+    only_tables: Annotated[
+        bool, typer.Option("--tables", help="Print the tables of what is done, and stop.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
     """Do a paper's experiments again, at the size of a tier, and print the tables.
@@ -202,6 +205,7 @@ def reproduce(
         results=results,
         folder=folder,
         list_jobs=list_jobs,
+        only_tables=only_tables,
         progress=not quiet,
     )
 

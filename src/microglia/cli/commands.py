@@ -100,6 +100,7 @@ def reproduce(
     results: Path | None,
     folder: Path,
     list_jobs: bool,
+    only_tables: bool,
     progress: bool,
 ) -> None:
     """Do a paper's experiments that the results file lacks, and print its tables."""
@@ -113,6 +114,9 @@ def reproduce(
         done = read_results(path)
         for job in jobs:
             console.out(f"{'done' if job.name in done else '    '}  {job.name}", highlight=False)
+        return
+    if only_tables:
+        print(markdown.tables(read_results(path).values()))
         return
     keep_freed_memory()  # the process is ours
     records = run_jobs(jobs, results=path, folder=folder / f"{paper}-{tier}", progress=progress)
