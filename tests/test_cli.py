@@ -466,7 +466,7 @@ def test_missing_packages_are_named(shell: Shell, monkeypatch: pytest.MonkeyPatc
 
 
 def process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
-    command = "from microglia.cli import main; main()"
+    command = "from microglia_launcher import main; main()"
     source = str(Path(mg.__file__).parents[1])
     return subprocess.Popen(
         [sys.executable, "-c", command, *arguments],
@@ -537,3 +537,21 @@ def test_killed_at_random_moments_it_still_ends_at_the_same_weights(
     rows = [json.loads((x / "table.json").read_text())["table"]["rows"] for x in (a, b)]
     assert rows[0]["sca"]["accuracy"] == rows[1]["sca"]["accuracy"]
     assert [p.name for p in (tmp_path / "killed").iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_are_told_to_rest_before_torch_is_loaded(given: str | None, wanted: str) -> None:
+    """Spinning threads are slow beside other work; but whoever asks for them gets them."""
+    code = (
+        "import sys, os, microglia_launcher; assert 'torch' not in sys.modules; "
+        "import microglia.cli as cli; cli.main = lambda: print(os.environ['OMP_WAIT_POLICY']); "
+        "microglia_launcher.main()"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    environment["PYTHONPATH"] = str(Path(mg.__file__).parents[1])
+    if given:
+        environment["OMP_WAIT_POLICY"] = given
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == wanted
