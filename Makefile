@@ -12,7 +12,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)  ## Prune a small convolutional SNN on digits; leaves runs/demo/report.html
-	$(VENV)/bin/microglia prune examples/digits.toml
+	$(VENV)/bin/microglia prune examples/digits.toml --overwrite
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

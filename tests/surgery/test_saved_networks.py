@@ -364,3 +364,11 @@ def test_a_network_whose_neurons_are_set_otherwise_is_refused(
         setattr(model.body[2], key, value)
     with pytest.raises(mg.ConfigError, match=r"body\.2.*" + next(iter(setting))):
         mg.load(saved, model=model)
+
+
+def test_both_files_are_for_the_same_people(tmp_path: Path) -> None:
+    model, x, structure, keep = zoo.masked("chain", sparsity=0.5)
+    small = compact(model, structure, keep, example_input=x)
+    folder = mg.save(small, tmp_path / "saved")
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert len(modes) == 1

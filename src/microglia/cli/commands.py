@@ -76,9 +76,7 @@ def prune(
     keep_freed_memory()  # the process is ours
     try:
         run = run_prune(config, resume=resume, progress=progress)
-    except ConfigError:
-        raise
-    except BaseException:
+    except (KeyboardInterrupt, DataError):
         work = unfinished(Path(config.output.directory))
         if work.exists():
             print(

@@ -71,6 +71,9 @@ def save(small: Compact, path: str | Path) -> Path:
     try:
         save_file(tensors, scratch / WEIGHTS)
         (scratch / STRUCTURE).write_text(json.dumps(record, indent=1) + "\n")
+        shutil.copymode(
+            scratch / STRUCTURE, scratch / WEIGHTS
+        )  # safetensors writes for itself alone
         put_in_place(scratch, path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: could not be saved ({error}); nothing was left behind") from error
