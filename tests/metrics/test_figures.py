@@ -10,6 +10,7 @@ import torch
 from spiking_networks import PlainNet, TwoConvs, batches, excite, networks
 from torch import nn
 
+import zoo
 from microglia.errors import ConfigError, DataError, MicrogliaError
 from microglia.metrics import (
     HOROWITZ_45NM,
@@ -197,3 +198,11 @@ def test_settings_out_of_range(settings: dict[str, int], message: str) -> None:
 def test_no_batches() -> None:
     with pytest.raises(MicrogliaError, match="no batches"):
         measure(PlainNet(T=2), [])
+
+
+@pytest.mark.parametrize("name", ["snnTorch", "snnTorch, hidden inside", "chain"])
+def test_the_size_is_that_of_the_network_at_rest(name: str) -> None:
+    model, x = zoo.make(name, T=3)
+    before = measure_size(model)
+    model(torch.cat([x] * 20))
+    assert measure_size(model) == before

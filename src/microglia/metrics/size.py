@@ -8,6 +8,8 @@ from itertools import chain
 import torch
 from torch import nn
 
+from microglia.frameworks import fresh_copy, reset
+
 
 @dataclass(frozen=True)
 class Size:
@@ -22,7 +24,12 @@ class Size:
 
 
 def measure_size(model: nn.Module) -> Size:
-    """Parameters, those that aren't zero, and bytes (parameters and buffers)."""
+    """Parameters, those that aren't zero, and bytes (parameters and buffers), at rest.
+
+    Some neurons keep their state in buffers (snnTorch): that of the last batch doesn't count.
+    """
+    model = fresh_copy(model)
+    reset(model)
     parameters = list(model.parameters())
     return Size(
         parameters=sum(p.numel() for p in parameters),
