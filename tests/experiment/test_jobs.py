@@ -77,14 +77,18 @@ def test_nothing_is_done_twice(finished: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (finished / "r.jsonl").read_text() == before
 
 
-def test_a_line_that_a_kill_has_cut_short_is_written_anew(finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [False, True], ids=["", "checkpoints-lost"])
+def test_a_line_that_a_kill_has_cut_short_is_written_anew(
+    finished: Path, tmp_path: Path, *, lost: bool
+) -> None:
     text = (finished / "r.jsonl").read_text()
     lines = text.splitlines(keepends=True)
     (tmp_path / "r.jsonl").write_text("".join(lines[:4]).rstrip("\n"))
     assert len(read_results(tmp_path / "r.jsonl")) == 4, "it lacks its end of line alone"
     (tmp_path / "r.jsonl").write_text("".join(lines[:3]) + lines[3][:50])
     assert len(read_results(tmp_path / "r.jsonl")) == 3
-    run_jobs(jobs(), results=tmp_path / "r.jsonl", folder=finished / "work", progress=False)
+    folder = tmp_path / "empty" if lost else finished / "work"
+    run_jobs(jobs(), results=tmp_path / "r.jsonl", folder=folder, progress=False)
     again = read_results(tmp_path / "r.jsonl")
     assert list(again) == [job.name for job in jobs()]
     expected = json.loads(lines[3])["figures"]["accuracy"]

@@ -34,7 +34,7 @@ from microglia.experiment.provenance import provenance
 from microglia.experiment.results import read_results, run_jobs
 from microglia.experiment.run_dir import CONFIG, hold_config, unfinished
 from microglia.experiment.toml import read_table, set_key, unset_keys
-from microglia.experiment.trial import load_dense, train_dense
+from microglia.experiment.trial import train_dense
 from microglia.metrics import measure as measure_network
 from microglia.metrics import measure_size
 from microglia.networks import build, network_names
@@ -153,9 +153,7 @@ def sensitivity(
             f"'{path}' has no dense network; run `microglia sensitivity` on its config instead."
         )
     keep_freed_memory()  # the process is ours
-    if not path.is_dir():
-        train_dense(bench, seed)
-    dense = load_dense(bench, seed).to(bench.device)
+    dense = train_dense(bench, seed).model.to(bench.device)
     found = layer_sensitivity(
         dense,
         bench.validation_batches(),

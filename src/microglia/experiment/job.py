@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from torch import nn
 
 from microglia.errors import ConfigError
 from microglia.experiment.bench import Bench
 from microglia.experiment.config import DENSE, PruningConfig, RunConfig
 from microglia.experiment.provenance import provenance
-from microglia.experiment.run_dir import hold_config
+from microglia.experiment.run_dir import LOCK, hold_config
 from microglia.experiment.trial import (
     Trial,
     check_pruning,
-    load_dense,
     train_control,
     train_dense,
     train_pruned,
@@ -95,7 +95,8 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
         trial = train_dense(dense_bench, job.seed)
         dense = trial.model
     else:
-        dense = load_dense(dense_bench, job.seed)
+        with FileLock(dense_bench.work / LOCK):  # it is trained again if its folder was lost
+            dense = train_dense(dense_bench, job.seed).model
         trial = _pruned(job, dense, done, folder, progress=progress)
     output, device = job.config.output, dense_bench.device
     images = dense_bench.example(output.latency_batch).to(device)

@@ -12,8 +12,7 @@ from microglia.errors import ConfigError, DataError
 from microglia.experiment.config import RunConfig
 from microglia.experiment.job import Job, Record, do
 from microglia.experiment.lines import append_line, read_lines
-
-LOCK = ".lock"
+from microglia.experiment.run_dir import LOCK
 
 
 def read_results(path: Path) -> dict[str, Record]:

@@ -26,7 +26,6 @@ from microglia.training import (
     has_checkpoint,
     train,
 )
-from microglia.training.checkpoint import find_checkpoint
 
 COMPACT, FINETUNE = "compact", "finetune"
 
@@ -72,23 +71,10 @@ def check_pruning(bench: Bench) -> None:
 
 
 def train_dense(bench: Bench, seed: int) -> Trial:
-    """The network as it is, trained without any pruning."""
+    """The network as it is, trained without any pruning, or read from its last checkpoint."""
     model = bench.network(seed)
     history = _train(bench, model, seed, name=DENSE)
     return Trial(DENSE, seed, model.eval(), history)
-
-
-def load_dense(bench: Bench, seed: int) -> nn.Module:
-    """The network that `train_dense` left, read from its checkpoint.
-
-    Raises:
-        TrainingError: there is none that is whole.
-    """
-    model = bench.network(seed)
-    path = find_checkpoint(bench.folder(DENSE, seed))
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
-    return model.eval()
 
 
 def train_pruned(bench: Bench, seed: int, *, dense: nn.Module | None = None) -> Trial:
