@@ -154,6 +154,11 @@ class Gates:
                     handle = model.get_submodule(norm).register_forward_pre_hook(_Stop(before))
                     self._handles.append(handle)
 
+    @property
+    def attached(self) -> bool:
+        """Whether they are in the network still."""
+        return bool(self._owners)
+
     def keep(self) -> dict[str, Tensor]:
         """The open channels of each group, boolean `[size]` on the CPU."""
         masks = {}

@@ -210,6 +210,9 @@ def test_detach_gives_the_users_own_network_back(method: type[Pruner]) -> None:
         assert not mine._forward_hooks
         assert not mine._forward_pre_hooks
     assert not loop.optimizer._optimizer_step_post_hooks
+    for call in (loop.pruner.step, loop.pruner.calibrate, loop.pruner.compact):
+        with pytest.raises(mg.ConfigError, match=r"detached.*compact\(\) before"):
+            call()
 
 
 def test_only_optimizer_steps_count(method: type[Pruner]) -> None:

@@ -200,6 +200,12 @@ def test_no_batches() -> None:
         measure(PlainNet(T=2), [])
 
 
+def test_labels_of_other_samples() -> None:
+    inputs, labels = batches(seed=0, shape=(6,))[0]
+    with pytest.raises(MicrogliaError, match="as many labels as samples"):
+        measure(PlainNet(T=2), [(inputs, labels[:-1])])
+
+
 @pytest.mark.parametrize("name", ["snnTorch", "snnTorch, hidden inside", "chain"])
 def test_the_size_is_that_of_the_network_at_rest(name: str) -> None:
     model, x = zoo.make(name, T=3)

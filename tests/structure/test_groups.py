@@ -118,6 +118,13 @@ def test_an_input_of_the_wrong_shape_is_refused_with_its_shape(shape: tuple[int,
     assert "input" in str(error.value)
 
 
+@pytest.mark.parametrize("nothing", [None, 3, (), "images"])
+def test_an_input_without_a_tensor_is_refused(nothing: object) -> None:
+    model, _ = zoo.make("chain")
+    with pytest.raises(mg.ConfigError, match="example_input: wanted a tensor"):
+        mg.analyse(model, nothing)
+
+
 def wiring(structure: Structure) -> list[tuple[object, ...]]:
     return [
         (

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import microglia as mg
 import zoo
 from microglia.surgery import Compact, compact, files
+from microglia.surgery.record import write_record
 
 NETWORKS = zoo.whole_or_sampled(
     [
@@ -188,6 +189,22 @@ def test_a_missing_or_damaged_file(saved: Path, file: str) -> None:
         load(saved)
 
 
+@pytest.mark.parametrize("file", ["structure.json", "weights.safetensors"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_single_bit_that_flipped(saved: Path, file: str, seed: int) -> None:
+    content = bytearray((saved / file).read_bytes())
+    dice = random.Random(seed)
+    content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+    (saved / file).write_bytes(content)
+    with pytest.raises(mg.DataError, match=file.split(".")[0]):
+        load(saved)
+
+
+def test_a_network_in_the_place_of_what_compact_gave(tmp_path: Path) -> None:
+    with pytest.raises(mg.ConfigError, match=r"compact\(\).*got a Steps"):
+        mg.save(small_one()[0].model, tmp_path / "net")  # type: ignore[arg-type]
+
+
 def test_a_file_with_a_weight_changed_in_size_or_name(saved: Path) -> None:
     path = saved / "weights.safetensors"
     tensors = load_file(path)
@@ -200,10 +217,12 @@ def test_a_file_with_a_weight_changed_in_size_or_name(saved: Path) -> None:
         {"__class__": torch.zeros(3)},
     ):
         save_file({**tensors, **change}, path)
+        rewrite(saved, lambda record: None)
         with pytest.raises((mg.DataError, mg.ConfigError), match=r"body|__class__"):
             load(saved)
     del tensors["body.0.weight"]
     save_file(tensors, path)
+    rewrite(saved, lambda record: None)
     with pytest.raises(mg.ConfigError, match=r"body\.0\.weight"):
         load(saved)
 
@@ -234,7 +253,7 @@ def size(attribute: str, value: Any, module: str = "body.0") -> Edit:
 
 MALICIOUS: dict[str, Edit] = {
     "another format": lambda r: r.update(format="microglia-99"),
-    "no format": lambda r: r.pop("format"),
+    "no format": lambda r: r.update(format=None),
     "a size that is no number": size("out_channels", "8"),
     "a size that is a truth": size("out_channels", True),
     "a size below one": size("out_channels", 0),
@@ -255,15 +274,34 @@ MALICIOUS: dict[str, Edit] = {
     "shapes that are nothing": lambda r: r.update(shapes=None),
     "a shape that lies": lambda r: r["shapes"].update({"body.0.weight": [1]}),
     "a shape that is a word": lambda r: r["shapes"].update({"body.0.weight": "big"}),
+    "another class": lambda r: r.update({"class": "Other"}),
+    "no class": lambda r: r.pop("class"),
+    "groups that are a list": lambda r: r.update(groups=[1]),
+    "a group without channels": lambda r: r["groups"].update({"body.0": 3}),
+    "a kept channel that never was": lambda r: r["groups"]["body.0"]["kept"].append(10**9),
+    "a kept channel below zero": lambda r: r["groups"]["body.0"]["kept"].insert(0, -1),
+    "a channel kept twice": lambda r: r["groups"]["body.0"]["kept"].extend(
+        r["groups"]["body.0"]["kept"]
+    ),
+    "a width that is a word": lambda r: r["groups"]["body.0"].update(original="8"),
+    "a certificate of nothing": lambda r: r.update(certificate={}),
+    "a certificate that is a word": lambda r: r.update(certificate="all well"),
+    "a certificate in words": lambda r: r["certificate"].update(spikes="many"),
+    "a certificate of more": lambda r: r["certificate"].update(signed_by="me"),
     "a shape too many": lambda r: r["shapes"].update({"ghost": [1]}),
 }
 
 
+def rewrite(saved: Path, edit: Edit) -> None:
+    """A structure file changed by somebody who knows how to sign it."""
+    record = json.loads((saved / "structure.json").read_text())
+    edit(record)
+    write_record(saved, record)
+
+
 @pytest.mark.parametrize("what", MALICIOUS)
 def test_a_malicious_structure_is_refused(what: str, saved: Path) -> None:
-    record = json.loads((saved / "structure.json").read_text())
-    MALICIOUS[what](record)
-    (saved / "structure.json").write_text(json.dumps(record))
+    rewrite(saved, MALICIOUS[what])
     with pytest.raises((mg.DataError, mg.ConfigError)):
         load(saved)
 
@@ -285,9 +323,7 @@ def test_a_malicious_structure_is_refused(what: str, saved: Path) -> None:
     ],
 )
 def test_a_network_that_the_file_only_claims_is_refused(network: Any, saved: Path) -> None:
-    record = json.loads((saved / "structure.json").read_text())
-    record["network"] = network
-    (saved / "structure.json").write_text(json.dumps(record))
+    rewrite(saved, lambda record: record.update(network=network))
     with pytest.raises((mg.DataError, mg.ConfigError)):
         mg.load(saved)
 
@@ -301,7 +337,7 @@ def test_a_structure_file_damaged_at_random_never_breaks_out(seed: int, saved: P
     dice = random.Random(seed)
     for _ in range(1 + seed % 3):
         damage(record, dice)
-    path.write_text(json.dumps(record))
+    write_record(saved, record)
     try:
         loaded = load(saved)
     except (mg.DataError, mg.ConfigError):

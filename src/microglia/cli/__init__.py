@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 
 
@@ -27,7 +28,10 @@ def run(arguments: Sequence[str]) -> int:
 
     debug = "--debug" in arguments
     try:
-        return invoke(app, [a for a in arguments if a != "--debug"])
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.showwarning = _say
+            return invoke(app, [a for a in arguments if a != "--debug"])
     except MicrogliaError as error:
         if debug:
             raise
@@ -44,6 +48,11 @@ def run(arguments: Sequence[str]) -> int:
         first = (str(error).splitlines() or [""])[0]
         hint = "Run again with --debug for the traceback."
         return _complain(f"unexpected {type(error).__name__}: {first}\n{hint}", 1)
+
+
+def _say(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning in one line, without the place in the code that it comes from."""
+    print(f"microglia: warning: {message}", file=sys.stderr)
 
 
 def _complain(message: str, code: int) -> int:

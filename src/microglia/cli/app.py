@@ -60,17 +60,17 @@ INSPECT_EXAMPLES = """
 
   microglia inspect preresnet18 --width 0.25 --classes 100
 
-  microglia inspect runs/digits
+  microglia inspect runs/demo
 """
 
 MEASURE_EXAMPLES = """
 [bold]Examples[/bold]
 
-  microglia measure runs/digits
+  microglia measure runs/demo
 
-  microglia measure runs/digits/compact --data digits
+  microglia measure runs/demo/compact --data digits
 
-  microglia measure runs/digits --json > figures.json
+  microglia measure runs/demo --json > figures.json
 """
 
 
@@ -304,7 +304,7 @@ def dotted_flags(arguments: Sequence[str]) -> dict[str, str]:
         if not flag.startswith("--") or "." not in name:
             raise ConfigError(
                 f"'{flag}' is not understood here. Keys of the config are written "
-                f"--section.key value; microglia prune --help lists the short flags."
+                f"--section.key value, such as --training.epochs 4; --help lists the short flags."
             )
         if not equals:
             if not rest:

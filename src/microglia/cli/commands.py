@@ -9,6 +9,7 @@ from dataclasses import asdict
 from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import torch
 from rich.console import Console
@@ -28,13 +29,16 @@ from microglia.experiment import (
 )
 from microglia.experiment import prune as run_prune
 from microglia.experiment.bench import Bench, load_data
+from microglia.experiment.clocked import clocked
 from microglia.experiment.columns import caption_of
-from microglia.experiment.config import DENSE
-from microglia.experiment.provenance import provenance
+from microglia.experiment.config import DENSE, method_options
+from microglia.experiment.provenance import busy, provenance
 from microglia.experiment.results import read_results, run_jobs
 from microglia.experiment.run_dir import CONFIG, hold_config, unfinished
+from microglia.experiment.sensitivity import Score
 from microglia.experiment.toml import read_table, set_key, unset_keys
 from microglia.experiment.trial import train_dense
+from microglia.methods import method_named
 from microglia.metrics import measure as measure_network
 from microglia.metrics import measure_size
 from microglia.networks import build, network_names
@@ -43,8 +47,8 @@ from microglia.runtime import keep_freed_memory
 from microglia.training import has_checkpoint, resolve_device
 
 PAPERS = {"sca": sca_paper.jobs}
-SCORES = ("membrane", "rate", "magnitude")
 SENSITIVITY = "sensitivity.html"
+LATENCY_REPEATS = 20
 
 
 def prune(
@@ -57,21 +61,9 @@ def prune(
     progress: bool,
 ) -> None:
     """Run the experiment of a TOML file, with keys overridden by flags."""
-    table = read_table(path)
-    pruning = table.get("pruning")
-    if isinstance(pruning, dict):
-        # The two budgets exclude each other; the one on the command line is meant.
-        if "pruning.sparsity" in flags:
-            pruning.pop("target", None)
-        elif any(key.startswith("pruning.target.") for key in flags):
-            pruning.pop("sparsity", None)
-    for key, text in flags.items():
-        set_key(table, key, text, cls=RunConfig)
-    config = RunConfig.from_table(table)
+    config = _config(path, flags)
     if show_config:
-        console.out(config.to_toml(), highlight=False)
-        for name, hint in unset_keys(config):
-            console.out(f"# not set: {name} ({hint})", highlight=False)
+        _show(console, config)
         return
     keep_freed_memory()  # the process is ours
     try:
@@ -85,6 +77,8 @@ def prune(
             )
         raise
     console.print(console_table(run.table, caption=caption_of(run.table)))
+    if warning := busy(dict(run.record)):
+        console.print(warning, highlight=False)
     report = run.directory / "report.html"
     console.print(str(report if report.is_file() else run.directory), highlight=False)
 
@@ -138,12 +132,10 @@ def sensitivity(
     progress: bool,
 ) -> None:
     """Train the dense network of a config, or take a run's, and prune each of its layers alone."""
-    if score not in SCORES:
-        raise ConfigError(f"score: '{score}' is unknown.{nearest(score, list(SCORES))}")
-    table = read_table(path / CONFIG if path.is_dir() else path)
-    for key, text in flags.items():
-        set_key(table, key, text, cls=RunConfig)
-    config = RunConfig.from_table(table)
+    scores = get_args(Score)
+    if score not in scores:
+        raise ConfigError(f"score: '{score}' is unknown.{nearest(score, list(scores))}")
+    config = _config(path / CONFIG if path.is_dir() else path, flags)
     work = path if path.is_dir() else out or Path("runs") / "sensitivity"
     hold_config(config, work, remedy="name another folder with --out")
     bench = Bench.open(config, work, progress=progress, resume=True)
@@ -170,9 +162,11 @@ def sensitivity(
     write_figures(f"Sensitivity of {config.network.name}", [found.figure()], place / SENSITIVITY)
     if as_json:
         print(json.dumps(record))
-    else:
-        console.out(str(found), highlight=False)
-        console.out(str(place / SENSITIVITY), highlight=False)
+        return
+    images = len(bench.splits.validation)
+    console.out(f"{config.data.source}, {images:,} validation images", highlight=False)
+    console.out(str(found), highlight=False)
+    console.out(str(place / SENSITIVITY), highlight=False)
 
 
 def inspect(
@@ -218,12 +212,27 @@ def measure(
     saved = find_saved(target)
     model = saved.load().to(place)
     images = _test_images(saved, data)
+    wanted, given = saved.example().shape[1:], images.images.shape[1:]
+    if wanted != given:
+        raise DataError(
+            f"data: the network takes images of {_by(wanted)} (channels x height x width), these "
+            f"are {_by(given)}."
+        )
     batches = Batches(images, batch_size=batch_size, shuffle=False, device=place)
-    figures = measure_network(model, batches)
+    figures = measure_network(model, batches, latency_repeats=0)
+    first, _ = next(iter(batches))
+    figures = clocked({"": model}, first, repeats=LATENCY_REPEATS)[""].on(figures)
     if as_json:
         print(figures.to_json())
-    else:
-        console.print(str(figures), highlight=False, soft_wrap=True)
+        return
+    console.print(str(figures), highlight=False, soft_wrap=True)
+    console.print("Latency and peak memory: the fastest path, norms folded.", highlight=False)
+    if warning := busy(provenance(place)):
+        console.print(warning, highlight=False)
+
+
+def _by(shape: torch.Size) -> str:
+    return "x".join(map(str, shape))
 
 
 def methods(console: Console) -> None:
@@ -234,6 +243,32 @@ def methods(console: Console) -> None:
     for name, cls in mg.METHODS.items():
         table.add_row(name, cls.prunes, cls.budget_kind, cls.needs, cls.source)
     console.print(table)
+
+
+def _config(path: Path, flags: Mapping[str, str]) -> RunConfig:
+    """The config of a TOML file, with keys overridden by flags."""
+    table = read_table(path)
+    pruning = table.get("pruning")
+    if isinstance(pruning, dict):
+        # The two budgets exclude each other; the one on the command line is meant.
+        if "pruning.sparsity" in flags:
+            pruning.pop("target", None)
+        elif any(key.startswith("pruning.target.") for key in flags):
+            pruning.pop("sparsity", None)
+    for key, text in flags.items():
+        set_key(table, key, text, cls=RunConfig)
+    return RunConfig.from_table(table)
+
+
+def _show(console: Console, config: RunConfig) -> None:
+    """The config as TOML, and the keys that aren't set as comments."""
+    console.out(config.to_toml(), highlight=False)
+    pruning = config.pruning
+    options = [o for o in method_options(method_named(pruning.method)) if o not in pruning.options]
+    unset = [(name, hint) for name, hint in unset_keys(config) if name != "pruning.options"]
+    unset += [(f"pruning.options.{name}", f"see {pruning.method}") for name in options]
+    for name, hint in unset:
+        console.out(f"# not set: {name} ({hint})", highlight=False)
 
 
 def _print_structure(console: Console, model: nn.Module, *, example: torch.Tensor) -> None:

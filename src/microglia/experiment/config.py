@@ -137,7 +137,7 @@ class PruningConfig:
                 )
         if set(self.controls) & set(CONTROLS) - {self.method} and DENSE not in self.controls:
             raise ConfigError("pruning.controls: controls are compared with 'dense'; add it.")
-        options = _options(cls)
+        options = method_options(cls)
         for name in self.options:
             if name not in options:
                 raise ConfigError(
@@ -237,7 +237,7 @@ _SET_ELSEWHERE = (
 ).split()
 
 
-def _options(cls: type[Pruner]) -> list[str]:
+def method_options(cls: type[Pruner]) -> list[str]:
     """What the method's constructor takes beyond the keys that every method has here."""
     own = list(inspect.signature(cls).parameters)
     shared = list(inspect.signature(Pruner).parameters) if "settings" in own else []

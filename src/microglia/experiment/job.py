@@ -13,6 +13,7 @@ from torch import nn
 
 from microglia.errors import ConfigError
 from microglia.experiment.bench import Bench
+from microglia.experiment.clocked import clocked
 from microglia.experiment.config import DENSE, PruningConfig, RunConfig
 from microglia.experiment.provenance import provenance
 from microglia.experiment.run_dir import LOCK, hold_config
@@ -24,8 +25,7 @@ from microglia.experiment.trial import (
     train_pruned,
 )
 from microglia.methods import method_named
-from microglia.metrics import compare_latency, measure, measure_peak_memory
-from microglia.runtime import accelerate
+from microglia.metrics import measure
 
 Record = dict[str, Any]
 
@@ -99,18 +99,11 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
             dense = train_dense(dense_bench, job.seed).model
         trial = _pruned(job, dense, done, folder, progress=progress)
     output, device = job.config.output, dense_bench.device
+    models = {"dense": dense.to(device), "this": trial.model.to(device)}
     images = dense_bench.example(output.latency_batch).to(device)
-    fast = {
-        name: accelerate(model.to(device), example_input=images)
-        for name, model in (("dense", dense), ("this", trial.model))
-    }
-    clocks = compare_latency(fast, images, repeats=output.latency_repeats)
-    figures = measure(trial.model, dense_bench.test_batches(), latency_repeats=0).summary()
-    figures |= {
-        "latency_ms": clocks["this"].median_ms,
-        "latency_ratio": 1 / clocks["this"].speedup_over(clocks["dense"])[0],
-        "peak_memory_bytes": float(measure_peak_memory(fast["this"], images)),
-    }
+    clocks = clocked(models, images, repeats=output.latency_repeats)
+    speedup, _, _ = clocks["this"].latency.speedup_over(clocks["dense"].latency)
+    figures = measure(trial.model, dense_bench.test_batches(), latency_repeats=0)
     return {
         "name": job.name,
         "experiment": job.experiment,
@@ -120,7 +113,7 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
         "seed": job.seed,
         **provenance(device),
         "config": job.config.to_dict(),
-        "figures": figures,
+        "figures": {**clocks["this"].on(figures).summary(), "latency_ratio": 1 / speedup},
         **_history(trial),
     }
 
@@ -143,8 +136,9 @@ def _bench(job: Job, label: str, folder: Path, *, progress: bool) -> Bench:
     name, config = name_of(job.experiment, label, job.sparsity, job.seed), job.config
     if label == DENSE:
         config = dataclasses.replace(config, pruning=PruningConfig(sparsity=0.0))
+    bench = Bench.open(config, folder / name, progress=progress, resume=True)
     hold_config(config, folder / name, remedy="name another folder")
-    return Bench.open(config, folder / name, progress=progress, resume=True)
+    return bench
 
 
 def _history(trial: Trial) -> Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from microglia.experiment.config import DENSE
+from microglia.experiment.config import CONTROLS, DENSE
 from microglia.experiment.job import Record
 from microglia.experiment.statistics import mean_and_spread, paired_difference
 
@@ -16,7 +16,7 @@ RATIOS = {
     "synops_once": "SynOps",
     "latency_ratio": "latency",
 }
-CONTROLS = ("uniform-slim", "random", "prune-only")
+COMPARED = (*CONTROLS, "prune-only")
 
 
 def tables(records: Iterable[Record]) -> str:
@@ -69,7 +69,7 @@ def _differences(records: Sequence[Record]) -> str:
     for (label, sparsity), some in by_network.items():
         if label != "SCA":
             continue
-        for control in CONTROLS:
+        for control in COMPARED:
             other = by_network.get((control, sparsity), {})
             difference = paired_difference(_accuracies(some), _accuracies(other))
             if difference is not None:

@@ -28,13 +28,26 @@ def provenance(device: torch.device) -> dict[str, Any]:
     }
 
 
+def busy(record: dict[str, Any]) -> str | None:
+    """What to say of times that were taken while more ran than the machine has cores for."""
+    load, cores = record["machine"].get("load"), record["machine"]["cores"]
+    if load is None or load < cores + 0.5:
+        return None
+    return (
+        f"Other work was running: a load of {load:.1f} on {cores} cores. Latencies say little; "
+        "measure again on a quiet machine."
+    )
+
+
 def describe(record: dict[str, Any]) -> list[tuple[str, str]]:
     """The record as headings and text."""
     machine = record["machine"]
     cores = f"{machine['cores']} cores ({machine['architecture']}, {machine['cpu']})"
     versions = ", ".join(f"{name} {v}" for name, v in record["versions"].items() if v)
+    load = machine.get("load")
+    loaded = "" if load is None else f", load {load:.1f}"
     return [
-        ("machine", f"{machine['device']}; {cores}, {machine['threads']} threads"),
+        ("machine", f"{machine['device']}; {cores}, {machine['threads']} threads{loaded}"),
         ("software", f"Python {record['python']}, {versions}"),
         ("commit", record["commit"] or "not in a Git repository"),
         ("date", record["date"]),
@@ -47,6 +60,8 @@ def _machine(device: torch.device) -> dict[str, Any]:
         "device": name,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        # Of the last minute, with this process's own threads.
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "architecture": platform.machine(),
         # The widest vector instructions that PyTorch uses here decide the speed.
         "cpu": torch.backends.cpu.get_cpu_capability(),

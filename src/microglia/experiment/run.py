@@ -10,6 +10,7 @@ from typing import Any
 
 from microglia.errors import ConfigError, DataError
 from microglia.experiment.bench import Bench
+from microglia.experiment.clocked import clocked
 from microglia.experiment.columns import columns_for
 from microglia.experiment.config import DENSE, RunConfig
 from microglia.experiment.lines import append_line, read_lines
@@ -24,9 +25,8 @@ from microglia.experiment.trial import (
     train_pruned,
 )
 from microglia.methods import method_named
-from microglia.metrics import Figures, compare_latency, measure, measure_peak_memory, measure_size
+from microglia.metrics import Figures, measure, measure_size
 from microglia.report import Table, write_report
-from microglia.runtime import accelerate
 
 REPORT, FIGURES = "report.html", "figures.json"
 
@@ -126,21 +126,20 @@ def _measure(bench: Bench, trials: Mapping[str, Trial]) -> dict[str, dict[str, f
     output = bench.config.output
     models = {name: trial.model.to(bench.device) for name, trial in trials.items()}
     images = bench.example(output.latency_batch).to(bench.device)
-    fast = {name: accelerate(model, example_input=images) for name, model in models.items()}
-    clocks = compare_latency(fast, images, repeats=output.latency_repeats)
+    clocks = clocked(models, images, repeats=output.latency_repeats)
     prunable = trials[bench.config.pruning.method].kept
     rows = {}
     for name, trial in trials.items():
         figures = measure(models[name], bench.test_batches(), latency_repeats=0)
+        figures = clocks[name].on(figures)
+        low, high = clocks[name].latency.quartiles_ms
         _write_figures(figures, bench.folder(name, trial.seed))
         kept = trial.kept or {group: mask.new_ones(len(mask)) for group, mask in prunable.items()}
         rows[name] = {
             **figures.summary(),
             "epochs": float(len(trial.history.epochs) + _epochs_before(bench, trials, name)),
             "channels": float(sum(int(mask.sum()) for mask in kept.values())),
-            "latency_ms": clocks[name].median_ms,
-            "latency_iqr_ms": clocks[name].quartiles_ms[1] - clocks[name].quartiles_ms[0],
-            "peak_memory_bytes": float(measure_peak_memory(fast[name], images)),
+            "latency_iqr_ms": high - low,
         }
     return rows
 

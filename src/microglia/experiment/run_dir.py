@@ -84,7 +84,7 @@ def _begin(config: RunConfig, work: Path, *, resume: bool, overwrite: bool) -> N
     for entry in work.iterdir():
         if entry.name != LOCK:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    (work / CONFIG).write_text(config.to_toml(), encoding="utf-8")
+    hold_config(config, work, remedy="start again with --overwrite")
 
 
 def hold_config(config: RunConfig, work: Path, *, remedy: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from microglia.errors import ConfigError, nearest
-from microglia.experiment.config import DENSE, RunConfig
+from microglia.experiment.config import CONTROLS, DENSE, RunConfig
 from microglia.experiment.job import Job
 
 SPARSITIES = (0.2, 0.5, 0.7, 0.8)
@@ -67,7 +67,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "score: magnitude": ("sca", {"score": "magnitude"}),
     "activity": ("activity", {}),
 }
-CONTROLS = ("uniform-slim", "random")
 
 DATA: dict[str, dict[str, Any]] = {
     "cifar10": {"source": "cifar10", "validation_rows": [20_000, 22_000]},

@@ -133,7 +133,12 @@ class Pruner(ABC):
         return self._rows
 
     def step(self) -> Change | None:
-        """Call after every `optimizer.step()`: None, or what was pruned and regrown."""
+        """Call after every `optimizer.step()`: None, or what was pruned and regrown.
+
+        Raises:
+            ConfigError: the pruner was detached.
+        """
+        self._check_attached()
         if self.optimizer is None:
             self._collect()
         elif not self._unseen:
@@ -152,8 +157,10 @@ class Pruner(ABC):
                 network that your loop calls once a timestep needs one that does the same.
 
         Raises:
-            ConfigError: the method learns during training instead, or saw no batch.
+            ConfigError: the method learns during training instead, or saw no batch; or the pruner
+                was detached.
         """
+        self._check_attached()
         scores = self._calibrated(batches, forward or call)
         if scores is None:
             raise ConfigError(
@@ -173,7 +180,9 @@ class Pruner(ABC):
 
         Raises:
             CertificateError: it does not compute what the gated network computes.
+            ConfigError: the pruner was detached.
         """
+        self._check_attached()
         return compact(
             self.model,
             self.structure,
@@ -359,6 +368,13 @@ class Pruner(ABC):
         self.steps += 1
         for part in self._parts.values():
             part.collect()
+
+    def _check_attached(self) -> None:
+        if not self.gates.attached:
+            raise ConfigError(
+                f"'{self.name}' was detached, its gates are no longer in the network: make a new "
+                "pruner, and call compact() before detach()"
+            )
 
     def _check_floors(self) -> None:
         """Refuse at once what no training could reach."""

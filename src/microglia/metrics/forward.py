@@ -47,7 +47,7 @@ def run(model: nn.Module, batches: Batches, forward: Forward) -> Iterator[tuple[
     """
     device, index = device_of(model), -1
     for index, (inputs, labels) in enumerate(batches):
-        _check_labels(labels, index)
+        _check_labels(labels, inputs, index)
         reset(model)
         logits = forward(model, to_device(inputs, device))
         _check_logits(logits, len(labels), index)
@@ -79,7 +79,7 @@ def to_device(inputs: Any, device: torch.device) -> Any:
     return inputs.to(device) if isinstance(inputs, Tensor) else inputs
 
 
-def _check_labels(labels: Any, batch: int) -> None:
+def _check_labels(labels: Any, inputs: Any, batch: int) -> None:
     if not isinstance(labels, Tensor) or labels.dim() != 1:
         raise DataError(
             f"batch {batch}: wanted labels of shape [N], one class index a sample, "
@@ -87,6 +87,11 @@ def _check_labels(labels: Any, batch: int) -> None:
         )
     if len(labels) == 0:
         raise DataError(f"batch {batch} is empty; drop empty batches from the loader")
+    if isinstance(inputs, Tensor) and len(labels) not in inputs.shape[:2]:  # [N, ...], [T, N, ...]
+        raise DataError(
+            f"batch {batch}: wanted as many labels as samples, got {len(labels)} labels with "
+            f"inputs of shape {_describe(inputs)}"
+        )
 
 
 def _check_logits(logits: Any, samples: int, batch: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from microglia.errors import StructureError
+from microglia.errors import ConfigError, StructureError
 from microglia.frameworks import bare_copy, neuron_kind, reset, spiking_neurons
 from microglia.structure.build import build
 from microglia.structure.groups import Cut, Group, Keep, Site, Structure, Use, output_axis
@@ -75,7 +75,16 @@ def _steps_inside(trace: Trace) -> bool:
 
 
 def as_arguments(example_input: Any) -> tuple[Any, ...]:
-    """The positional arguments that an example input stands for."""
+    """The positional arguments that an example input stands for.
+
+    Raises:
+        ConfigError: there is no tensor in it.
+    """
+    if not any(isinstance(x, Tensor) for x in tree_leaves(example_input)):
+        raise ConfigError(
+            f"example_input: wanted a tensor as in training, or a tuple of arguments with one, got "
+            f"a {type(example_input).__name__}"
+        )
     return tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
 
 

@@ -48,6 +48,17 @@ class Certificate:
         """Plain values, for JSON."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Certificate:
+        """The certificate that `to_dict` gave.
+
+        Raises:
+            TypeError, ValueError: the values are of something else.
+        """
+        found = cls(**{**values, "silent_layers": tuple(values.get("silent_layers", ()))})
+        str(found)  # a figure that is no number shows here
+        return found
+
     def __str__(self) -> str:
         if not self.spikes:
             return "nothing fired, so this says nothing: pass an input that makes neurons fire"

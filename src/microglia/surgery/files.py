@@ -7,7 +7,6 @@ tensors and whole-number sizes.
 
 from __future__ import annotations
 
-import json
 import shutil
 import stat
 import tempfile
@@ -24,9 +23,17 @@ from microglia.frameworks import GATE, bare_copy, reset, spiking_neurons
 from microglia.structure.trace import named_leaves
 from microglia.surgery.compact import Compact
 from microglia.surgery.cut import own_sizes, replace_tensor, set_sizes
+from microglia.surgery.record import (
+    STRUCTURE,
+    WEIGHTS,
+    Record,
+    certificate_of,
+    groups_of,
+    mapping,
+    read_record,
+    write_record,
+)
 
-FORMAT = "microglia-1"
-WEIGHTS, STRUCTURE = "weights.safetensors", "structure.json"
 _SIZES = frozenset(
     "in_channels out_channels groups in_features out_features num_features "
     "sub_module_out_features linear_features conv2d_channels".split()
@@ -40,19 +47,24 @@ def save(small: Compact, path: str | Path) -> Path:
     """Write a compacted network to the directory `path` (replacing one that is there).
 
     `weights.safetensors` holds every tensor, `structure.json` what was kept, the sizes that
-    changed, and the certificate. Both appear whole or not at all.
+    changed, the certificate and a check sum. Both appear whole or not at all.
 
     Raises:
+        ConfigError: `small` is a network, not what `compact()` gave.
         DataError: the disk is full or the place can't be written.
     """
     path = Path(path)
+    if not isinstance(small, Compact):
+        raise ConfigError(
+            f"save: wanted what pruner.compact() gives, got a {type(small).__name__}. An unpruned "
+            "network saves with torch.save(model.state_dict(), ...)"
+        )
     if path.exists() and not _is_saved(path):
         raise DataError(f"{path}: holds something else than a saved network, which would be lost")
     model = bare_copy(small.model)
     reset(model)
     tensors, aliases = _tensors(model)
     record = {
-        "format": FORMAT,
         "network": getattr(small.model, "microglia_network", None),
         "class": type(small.model).__name__,
         "neurons": _neurons(model),
@@ -70,7 +82,7 @@ def save(small: Compact, path: str | Path) -> Path:
         raise DataError(f"{path}: can't be written ({error.strerror})") from error
     try:
         save_file(tensors, scratch / WEIGHTS)
-        (scratch / STRUCTURE).write_text(json.dumps(record, indent=1) + "\n")
+        write_record(scratch, record)
         shutil.copymode(
             scratch / STRUCTURE, scratch / WEIGHTS
         )  # safetensors writes for itself alone
@@ -110,11 +122,13 @@ def load(path: str | Path, model: nn.Module | None = None, *, build: Builder | N
         build: makes one from the name and arguments in the file, for networks of this package.
 
     Raises:
-        DataError: a file is missing, damaged, or of another format.
+        DataError: a file is missing, damaged, edited, or of another format.
         ConfigError: the network in the file is not the one that was passed, or none was.
     """
     path = Path(path)
-    record = _record(path)
+    record = read_record(path)
+    groups_of(record, path)
+    certificate_of(record, path)
     try:
         tensors = load_file(path / WEIGHTS)
     except (OSError, SafetensorError) as error:
@@ -146,20 +160,12 @@ def _built(network: Any, build: Builder, path: Path) -> nn.Module:
         ) from error
 
 
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((path / STRUCTURE).read_text())
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no saved network ({STRUCTURE} is missing)") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path / STRUCTURE}: can't be read ({error})") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise DataError(f"{path / STRUCTURE}: not a '{FORMAT}' file")
-    return record
-
-
-def _fit(model: nn.Module, tensors: dict[str, Tensor], record: dict[str, Any], path: Path) -> None:
-    shapes, sizes, neurons = (_mapping(record, k, path) for k in ("shapes", "sizes", "neurons"))
+def _fit(model: nn.Module, tensors: dict[str, Tensor], record: Record, path: Path) -> None:
+    if record.get("class") != type(model).__name__:
+        raise ConfigError(
+            f"{path}: the file holds a {record.get('class')}, this is a {type(model).__name__}"
+        )
+    shapes, sizes, neurons = (mapping(record, k, path) for k in ("shapes", "sizes", "neurons"))
     mine, _ = _tensors(model)
     if set(tensors) != set(shapes) or set(tensors) != set(mine):
         odd = sorted(set(tensors) ^ set(mine))[:3] or sorted(set(tensors) ^ set(shapes))[:3]
@@ -216,13 +222,6 @@ def _neurons(model: nn.Module) -> dict[str, dict[str, Any]]:
         }
         for name, module in spiking_neurons(model).items()
     }
-
-
-def _mapping(record: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
-    value = record.get(key)
-    if not isinstance(value, dict):
-        raise DataError(f"{path / STRUCTURE}: '{key}' is missing or damaged")
-    return value
 
 
 def _tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, list[str]]]:

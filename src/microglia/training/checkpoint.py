@@ -33,7 +33,8 @@ def find_checkpoint(folder: Path) -> Path:
         path.replace(folder / DAMAGED)  # or the next one would push the whole one out
     if there:
         raise TrainingError(
-            f"Nothing to resume: every checkpoint in {folder} is damaged. Start without resume."
+            f"Nothing to resume: every checkpoint in {folder} is damaged. Start again, without "
+            "resume (--overwrite)."
         )
     raise TrainingError(f"Nothing to resume: {folder} holds no {LATEST}. Start without resume.")
 

@@ -26,8 +26,11 @@ def prunable(
 
     left = structure.only(g for g in structure.groups if chosen(g))
     if not left.groups:
-        kinds = sorted({g.kind for g in structure.groups})
-        hint = " Pass linear=True to prune its linear and recurrent layers." if kinds else ""
+        hint = ""
+        if protect:
+            hint = f" protect={list(protect)} leaves alone what there would be."
+        elif structure.groups:
+            hint = " Pass linear=True to prune its linear and recurrent layers."
         raise ConfigError(f"'{name}' finds nothing to prune.{hint}\n{structure}")
     return left
 
