@@ -35,3 +35,15 @@ def test_tiny_imagenet_has_grey_images_and_one_held_out_part(real_data: Path) ->
     images = load_images(real_data / "tiny_imagenet_20", split="test")
     assert images.images.shape == (1_000, 3, 64, 64)
     assert len(images.classes) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("nmnist_small", (1_000, 100)), ("dvs128_objects5", (2_040, 944))]
+)
+def test_event_recordings(real_data: Path, name: str, counts: tuple[int, int]) -> None:
+    for split, count in zip(("train", "test"), counts, strict=True):
+        images = load_images(real_data / name, split=split, T=4, size=32)
+        assert images.images.shape == (count, 4, 2, 32, 32)
+        per_sample = images.images.flatten(1).sum(1)
+        assert 300 < per_sample.min() < per_sample.max() < 8_000
+        assert len(images.labels.unique()) == len(images.classes)

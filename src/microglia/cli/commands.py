@@ -212,7 +212,7 @@ def measure(
     saved = find_saved(target)
     model = saved.load().to(place)
     images = _test_images(saved, data)
-    wanted, given = saved.example().shape[1:], images.images.shape[1:]
+    wanted, given = saved.example().shape[-3:], images.images.shape[-3:]
     if wanted != given:
         raise DataError(
             f"data: the network takes images of {_by(wanted)} (channels x height x width), these "
@@ -289,9 +289,10 @@ def _kept_table(saved: Saved) -> Table:
 
 def _test_images(saved: Saved, data: str | None) -> Images:
     """The test images: of the run that the network belongs to, or of other data."""
-    config = RunConfig.from_file(saved.config).data if saved.config is not None else None
-    if config is not None and data in (None, config.source):
+    config = RunConfig.from_file(saved.config) if saved.config is not None else None
+    if config is not None and data in (None, config.data.source):
         return load_data(config).test  # with the run's rows, size and normalisation
     if data is None:
         raise DataError(f"{saved.path}: no run's config.toml lies beside it; give --data.")
-    return load_images(data, split="test").like(load_images(data, split="train"))
+    T = saved.timesteps()
+    return load_images(data, split="test", T=T).like(load_images(data, split="train", T=T))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,9 +41,16 @@ class Saved:
 
     def example(self) -> Tensor:
         """Two images as the network takes them."""
-        arguments = mapping(mapping(self.record, "network", self.path), "arguments", self.path)
+        arguments = self._arguments()
         channels, size = int(arguments["channels"]), int(arguments.get("size") or 32)
         return torch.rand(2, channels, size, size)
+
+    def timesteps(self) -> int:
+        """T that the network was built for."""
+        return int(self._arguments()["T"])
+
+    def _arguments(self) -> dict[str, Any]:
+        return mapping(mapping(self.record, "network", self.path), "arguments", self.path)
 
     def kept(self) -> dict[str, tuple[int, int]]:
         """Group -> channels kept, and channels before."""

@@ -13,7 +13,7 @@ from microglia.errors import ConfigError, TrainingError
 
 class Batches:
     """Iterate over (images, labels): float32 [N, C, H, W] normalised to mean 0 and deviation 1 in
-    each channel, and int64 [N].
+    each channel, and int64 [N]. Frames of events come as [T, N, C, H, W], the numbers of events.
 
     The whole set lies on ``device`` as uint8; batches are cut, augmented and normalised there.
     ``augment`` is "crop-flip", "shift" or "none". The order and the augmentation of an epoch depend
@@ -92,9 +92,16 @@ class Batches:
             self._taken = batch + 1
             part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
             rows = order[part]
-            images = self.augmentation.apply(self._images.index_select(0, rows), draws[part])
+            images = self._augmented(self._images.index_select(0, rows), draws[part])
             yield images.float() * self._scale + self._shift, self._labels[rows]
         self._epoch, self._taken = self._epoch + 1, 0
+
+    def _augmented(self, images: Tensor, draws: Tensor) -> Tensor:
+        """All frames of a sample are moved alike, and time goes first."""
+        if images.dim() == 4:
+            return self.augmentation.apply(images, draws)
+        moved = self.augmentation.apply(images.flatten(1, 2), draws)
+        return moved.reshape(images.shape).transpose(0, 1).contiguous()
 
     def _plan(self) -> tuple[Tensor, Tensor]:
         """The order of the epoch's images and the augmentation drawn for each place in it."""

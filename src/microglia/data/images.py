@@ -12,8 +12,8 @@ from microglia.errors import DataError
 class Images:
     """Images as they were stored, with what is needed to normalise them.
 
-    ``images``: uint8 [N, C, H, W]; ``labels``: int64 [N], positions in ``classes``; ``mean`` and
-    ``std``: of each channel, for pixels scaled to [0, 1].
+    ``images``: uint8 [N, C, H, W], or frames of events, [N, T, C, H, W]; ``labels``: int64 [N],
+    positions in ``classes``; ``mean`` and ``std``: of each channel, for pixels scaled to [0, 1].
 
     Raises DataError where these don't fit together, where a label lies outside the classes, and
     where there is no image.
@@ -26,9 +26,9 @@ class Images:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.dim() != 4:
+        if self.images.dtype != torch.uint8 or self.images.dim() not in (4, 5):
             raise DataError(
-                "images: uint8 [N, C, H, W] expected, "
+                "images: uint8 [N, C, H, W] or [N, T, C, H, W] expected, "
                 f"got {self.images.dtype} {list(self.images.shape)}"
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
@@ -44,7 +44,7 @@ class Images:
                 f"labels: 0 to {len(self.classes) - 1} expected for {len(self.classes)} classes, "
                 f"got {lowest} to {highest}"
             )
-        channels = self.images.shape[1]
+        channels = self.images.shape[-3]
         if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
             raise DataError(
                 f"mean, std: {channels} numbers each, std above 0, expected; "
@@ -59,6 +59,11 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def frames(self) -> int | None:
+        """T, the frames of each sample; None for images, which have no time."""
+        return self.images.shape[1] if self.images.dim() == 5 else None
 
     def subset(self, rows: range | Tensor) -> "Images":
         """The images at these positions, normalised as the whole set is."""

@@ -4,14 +4,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from microglia.data.cache import cached
 from microglia.data.digits import load_digits
 from microglia.data.encoded import decode
+from microglia.data.event_files import event_file, read_events
+from microglia.data.events import Events, SplitBy, frames
 from microglia.data.folder import image_files, read_folder, subfolders
 from microglia.data.huggingface import open_cached, read_huggingface
 from microglia.data.images import Images
 from microglia.data.names import SPLITS, VALIDATION, check_split, choose_split
 from microglia.data.parquet import read_parquet, split_files
+from microglia.data.table import check_rows
 from microglia.errors import ConfigError, DataError
 
 
@@ -23,6 +28,8 @@ def load_images(
     image_column: str | None = None,
     label_column: str | None = None,
     size: int | None = None,
+    T: int | None = None,
+    split_by: SplitBy = "time",
 ) -> Images:
     """Load one split of a data set into memory, decoded once and cached on disk.
 
@@ -31,6 +38,8 @@ def load_images(
     - a Parquet file, or a folder with ``train.parquet`` and ``test.parquet`` (or ``valid``);
     - a folder of class sub-folders with image files, or one with such folders named ``train`` and
       ``test`` (or ``valid``);
+    - an HDF5 file of events, or a folder with one (see `event_files.read_events`), which are summed
+      in ``T`` frames, cut by "time" or by "count" (see `events.frames`);
     - ``"hf:cifar10"``, a Hugging Face data set that is in its cache on this machine;
     - ``"digits"``, scikit-learn's.
 
@@ -39,7 +48,8 @@ def load_images(
     ``split`` is "train", "validation" or "test". A single file, or a folder of classes, has no
     splits: it is all "train", and another split needs ``rows``. ``rows`` picks part of a split;
     ``image_column`` and ``label_column`` name columns where they can't be told; ``size`` scales the
-    shorter side to that many pixels and cuts out the centre.
+    shorter side to that many pixels and cuts out the centre, and sums events over larger pixels.
+    ``T`` is for events alone: images have no time.
 
     Returns `Images` normalised by what was loaded; `Images.like` gives a test set the training
     set's normalisation. Decoded sets are kept in ``$MICROGLIA_CACHE`` (``~/.cache/microglia``).
@@ -79,6 +89,18 @@ def load_images(
             ),
         )
     path = _find(source)
+    recordings = event_file(path)
+    if recordings is not None:
+        _no_columns(image_column, label_column, f"{recordings} holds events")
+        if T is None:
+            raise ConfigError(f"T: {recordings} holds events; give T, the frames that they make")
+        return cached(
+            path.stem if path.is_dir() else path.parent.name,
+            key={**key, "files": _fingerprint([recordings]), "T": T, "split_by": split_by},
+            make=lambda: frames(
+                _rows_of(read_events(recordings, split=split), rows), T=T, by=split_by, size=size
+            ),
+        )
     tables = _tables(path, split, rows)
     if tables:
         return cached(
@@ -95,8 +117,7 @@ def load_images(
                 size=size,
             ),
         )
-    if image_column is not None or label_column is not None:
-        raise ConfigError(f"image_column, label_column: {path} is a folder of image files")
+    _no_columns(image_column, label_column, f"{path} is a folder of image files")
     folder, class_folder = _class_folders(path, split, rows)
     return cached(
         path.name,
@@ -117,6 +138,17 @@ def _digits(
         raise ConfigError("image_column, label_column, size: the digits are 8x8 and have no table")
     images = load_digits(split)
     return images if rows is None else images.subset(rows)
+
+
+def _no_columns(image_column: str | None, label_column: str | None, why: str) -> None:
+    if image_column is not None or label_column is not None:
+        raise ConfigError(f"image_column, label_column: {why}")
+
+
+def _rows_of(events: Events, rows: range | None) -> Events:
+    if rows is None:
+        return events
+    return events.subset(np.asarray(check_rows(rows, len(events), source=events.source)))
 
 
 def _find(source: str) -> Path:

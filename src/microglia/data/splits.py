@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from microglia.data.events import SplitBy
 from microglia.data.images import Images
 from microglia.data.load import load_images
-from microglia.errors import DataError
+from microglia.errors import ConfigError, DataError
 
 CIFAR10_VALIDATION = range(20_000, 22_000)  # training rows that choose, in every CIFAR-10 run
 
@@ -32,14 +34,19 @@ def load_splits(
     image_column: str | None = None,
     label_column: str | None = None,
     size: int | None = None,
+    T: int | None = None,
+    split_by: SplitBy = "time",
+    validation_share: float | None = None,
 ) -> Splits:
     """Load all three splits of a source (see `load_images`).
 
     ``validation_rows`` are rows of the training part; None takes the validation part that the
     source brings with it. ``train_rows`` None takes all the training rows that are left.
+    ``validation_share`` takes, instead of rows, the last part of each class: for sources in the
+    order of recording, where neighbours are nearly the same and a random part would show nothing.
 
-    Raises DataError where the two overlap, where the source has no validation part and no rows were
-    given, and as `load_images` does.
+    Raises ConfigError for a share out of range or beside rows; DataError where rows overlap, where
+    the source has no validation part and none was chosen, and as `load_images` does.
     """
 
     def load(split: str, rows: range | None = None) -> Images:
@@ -50,19 +57,25 @@ def load_splits(
             image_column=image_column,
             label_column=label_column,
             size=size,
+            T=T,
+            split_by=split_by,
         )
 
+    if validation_share is not None:
+        if train_rows is not None or validation_rows is not None:
+            raise ConfigError("validation_share: takes the place of train_rows and validation_rows")
+        whole = load("train")
+        last = _last_of_each_class(whole.labels, validation_share)
+        return _split(whole, last, load("test"))
     if validation_rows is None:
         train = load("train", train_rows)
         return Splits(train, load("validation").like(train), load("test").like(train))
     if train_rows is None:
         whole = load("train")
-        kept = torch.ones(len(whole), dtype=torch.bool)
-        validation = whole.subset(validation_rows)
-        kept[torch.tensor(validation_rows)] = False
-        left = whole.subset(kept.nonzero().flatten())
-        train = Images.measured(left.images, left.labels, left.classes)
-        return Splits(train, validation.like(train), load("test").like(train))
+        whole.subset(validation_rows)  # refuses rows that there are not
+        chosen = torch.zeros(len(whole), dtype=torch.bool)
+        chosen[torch.tensor(validation_rows)] = True
+        return _split(whole, chosen, load("test"))
     shared = set(train_rows) & set(validation_rows)
     if shared:
         raise DataError(
@@ -70,3 +83,28 @@ def load_splits(
         )
     train = load("train", train_rows)
     return Splits(train, load("train", validation_rows).like(train), load("test").like(train))
+
+
+def _split(whole: Images, chosen: Tensor, test: Images) -> Splits:
+    """The chosen images validate, the others train."""
+    left = whole.subset((~chosen).nonzero().flatten())
+    train = left if left.frames else Images.measured(left.images, left.labels, left.classes)
+    held = whole.subset(chosen.nonzero().flatten())
+    return Splits(train, held.like(train), test.like(train))
+
+
+def _last_of_each_class(labels: Tensor, share: float) -> Tensor:
+    """Which images are the last `share` of their class: boolean [N], one a class at least."""
+    if not 0 < share < 1:
+        raise ConfigError(f"validation_share: wanted a fraction in (0, 1), got {share}")
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        mine = (labels == label).nonzero().flatten()
+        count = max(1, round(share * len(mine)))
+        if count == len(mine):
+            raise DataError(
+                f"validation_share: class {int(label)} has {count} samples, and none would be left "
+                "to train on"
+            )
+        chosen[mine[-count:]] = True
+    return chosen

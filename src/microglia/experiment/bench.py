@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from microglia.data import Batches, Images, Splits, load_splits
 from microglia.errors import DataError
-from microglia.experiment.config import DataConfig, NetworkConfig, RunConfig
+from microglia.experiment.config import NetworkConfig, RunConfig
 from microglia.networks import build
 from microglia.training import resolve_device
 
@@ -38,7 +38,7 @@ class Bench:
             DataError: the data is missing or damaged.
         """
         device = resolve_device(config.training.device)
-        return cls(config, load_data(config.data), device, work, progress, resume)
+        return cls(config, load_data(config), device, work, progress, resume)
 
     def network(self, seed: int) -> nn.Module:
         """The network with fresh weights; the same seed gives the same weights."""
@@ -62,7 +62,7 @@ class Bench:
         return self._in_order(self.splits.test)
 
     def example(self, count: int = EXAMPLES) -> Tensor:
-        """The first training images, normalised, on the CPU: [count, C, H, W]."""
+        """The first training images, normalised, on the CPU: [count, C, H, W], or frames."""
         images, _ = next(iter(Batches(self.splits.train, batch_size=count, shuffle=False)))
         return images
 
@@ -83,15 +83,19 @@ class Bench:
         )
 
 
-def load_data(config: DataConfig) -> Splits:
-    """The three splits that a data section describes."""
+def load_data(config: RunConfig) -> Splits:
+    """The three splits that a config's data section describes."""
+    data = config.data
     return load_splits(
-        config.source,
-        train_rows=range(*config.train_rows) if config.train_rows else None,
-        validation_rows=range(*config.validation_rows) if config.validation_rows else None,
-        image_column=config.image_column,
-        label_column=config.label_column,
-        size=config.size,
+        data.source,
+        train_rows=range(*data.train_rows) if data.train_rows else None,
+        validation_rows=range(*data.validation_rows) if data.validation_rows else None,
+        image_column=data.image_column,
+        label_column=data.label_column,
+        size=data.size,
+        T=config.network.T,
+        split_by=data.split_by,  # type: ignore[arg-type]  # checked by the config
+        validation_share=data.validation_share,
     )
 
 
@@ -102,7 +106,7 @@ def build_network(config: NetworkConfig, images: Images) -> nn.Module:
         ConfigError: the network is unknown, or a setting does not suit it.
         DataError: the images are not square.
     """
-    _, channels, height, width = images.images.shape
+    channels, height, width = images.images.shape[-3:]
     if height != width:
         raise DataError(
             f"data: the networks take square images, these are {height}x{width}. Set data.size, "

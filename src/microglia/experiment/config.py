@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from microglia.data.events import SPLITS_BY
 from microglia.errors import ConfigError, nearest
 from microglia.experiment.toml import dump, from_table, read_table
 from microglia.methods import Pruner, method_named
@@ -45,8 +46,9 @@ class NetworkConfig:
 class DataConfig:
     """Where the images come from; see `microglia.data.load_splits`.
 
-    Rows are `[first, end)` of the training part. The validation images are only watched; the test
-    images are measured once, at the end.
+    Rows are `[first, end)` of the training part; `validation_share` takes instead the last part of
+    each class. Events become `network.T` frames, cut by "time" or by "count". The validation images
+    are only watched; the test images are measured once, at the end.
     """
 
     source: str
@@ -55,11 +57,21 @@ class DataConfig:
     image_column: str | None = None
     label_column: str | None = None
     size: int | None = None
+    split_by: str = "time"
+    validation_share: float | None = None
     batch_size: int = 64
     augment: str = "none"
 
     def __post_init__(self) -> None:
         _check("data.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+        if self.split_by not in SPLITS_BY:
+            raise ConfigError(
+                f"data.split_by: '{self.split_by}' is unknown."
+                f"{nearest(self.split_by, list(SPLITS_BY))}"
+            )
+        if self.validation_share is not None:
+            share = self.validation_share
+            _check("data.validation_share", share, 0 < share < 1, "in (0, 1)")
         for name in ("train_rows", "validation_rows"):
             rows = getattr(self, name)
             if rows is not None and not (len(rows) == 2 and 0 <= rows[0] < rows[1]):
