@@ -510,6 +510,8 @@ def process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Jobs that a shell has put in the background ignore Ctrl-C, and so would this one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # type: ignore[arg-type, return-value, unused-ignore]
     )
 
 
@@ -530,7 +532,7 @@ def test_ctrl_c_while_training_says_how_to_go_on(tmp_path: Path) -> None:
     started = process("prune", "small.toml", folder=tmp_path)
     wait_for(".out.unfinished/networks/*/checkpoint.ckpt", tmp_path, started)
     started.send_signal(signal.SIGINT)
-    _, err = started.communicate()
+    _, err = started.communicate(timeout=120)
     assert started.returncode == 130
     assert "Traceback" not in err
     assert "--resume" in err

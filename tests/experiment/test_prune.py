@@ -68,7 +68,7 @@ def test_the_directory_is_whole_and_alone(run: Run) -> None:
 
 
 def test_figures_are_of_the_networks_in_the_files(run: Run) -> None:
-    splits = load_data(run.config.data)
+    splits = load_data(run.config)
     batches = Batches(splits.test, batch_size=100, shuffle=False)
     for name, folder in names(run).items():
         network, seed = name.split("-seed")

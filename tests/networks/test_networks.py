@@ -8,9 +8,11 @@ from copy import deepcopy
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+import microglia as mg
 from microglia.errors import ConfigError
-from microglia.networks import Network, Neuron, build, layers, network_names
+from microglia.networks import Network, Neuron, Norm, build, layers, network_names
 from microglia.networks.layers import scaled
 from microglia.networks.preresnet import PreActivationBlock
 
@@ -23,6 +25,14 @@ SMALL = [
     ("digits", {"channels": 1, "width": 0.25, "T": 1}, 8),
     ("vgg16", {"channels": 3, "width": 1 / 16}, 32),
     ("vgg16", {"channels": 1, "width": 1 / 32, "size": 64, "T": 2}, 64),
+    ("vgg9", {"channels": 3, "width": 1 / 32, "neuron": "alif", "surrogate": "triangle"}, 32),
+    ("vgg11", {"channels": 3, "width": 1 / 32, "surrogate": "atan", "norm": "tdbn"}, 32),
+    ("6conv2fc", {"channels": 3, "width": 1 / 32, "reset": "soft", "size": 16}, 16),
+    ("7conv2fc", {"channels": 3, "width": 1 / 32, "norm": "tebn", "T": 3, "size": 8}, 8),
+    ("vggsnn", {"channels": 2, "width": 1 / 32, "neuron": "alif", "reset": "soft"}, 48),
+    ("resnet19", {"channels": 3, "width": 1 / 16, "norm": "tdbn"}, 12),
+    ("resnet19", {"channels": 2, "width": 1 / 16, "norm": "tebn", "surrogate": "atan"}, 12),
+    ("preresnet20", {"channels": 3, "width": 0.5, "norm": "tebn", "neuron": "alif"}, 12),
     ("preresnet18", {"channels": 3, "width": 1 / 8}, 16),
     ("preresnet20", {"channels": 3, "width": 0.5, "neuron": "lif", "T": 6}, 16),
 ]
@@ -37,7 +47,7 @@ def make(name: str, settings: dict[str, object], *, seed: int = 0) -> Network:
 def lively(network: Network) -> Network:
     """Norms off their resting values, so that neurons fire at every depth and outputs differ."""
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(module, _BatchNorm):
             nn.init.uniform_(module.weight, 0.8, 1.6)
             nn.init.uniform_(module.bias, 0.4, 1.2)
             assert module.running_mean is not None
@@ -122,26 +132,30 @@ def test_the_first_convolution_sees_an_image_once(
 ) -> None:
     network = make(name, settings).double()
     first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
-    norm = next(m for m in network.modules() if isinstance(m, nn.BatchNorm2d))
+    norm = next(m for m in network.modules() if isinstance(m, _BatchNorm))
     seen: list[int] = []
     for module in (first, norm):
         module.register_forward_hook(lambda _module, _inputs, y: seen.append(y.shape[0]))
     x = image(network, side)
     logits(network, x)
-    logits(network, x.expand(5, *x.shape))
-    assert seen == [1, 1, 5, 5]
+    frames = network.T if "tebn" in settings.values() else 5
+    logits(network, x.expand(frames, *x.shape))
+    once = network.T if "tebn" in settings.values() else 1
+    assert seen == [1, once, frames, frames]
 
 
 @each
 def test_logits_are_the_mean_over_time(name: str, settings: dict[str, object], side: int) -> None:
     network = lively(make(name, settings)).double().eval()
     x = image(network, side)
-    frames = torch.stack([x, -x, x.roll(1, -1)])
+    frames = torch.stack([(-1) ** t * x.roll(t, -1) for t in range(network.T)])
     readout: list[Tensor] = []
     network.readout.register_forward_hook(lambda _module, _inputs, y: readout.append(y))
     y = logits(network, frames)
-    assert readout[0].shape == (3, 3, 7)
-    assert torch.allclose(y, sum(readout[0]) / 3)
+    assert readout[0].shape == (network.T, 3, 7)
+    assert torch.allclose(y, sum(readout[0]) / network.T)
+    network.over_time = True
+    assert torch.equal(logits(network, frames), readout[1])
 
 
 @each
@@ -219,17 +233,102 @@ def test_first_weights_of_the_papers_vgg16() -> None:
             assert module.bias is None or not module.bias.any()
 
 
-@pytest.mark.parametrize("kind", ["lif", "if", "plif"])
-def test_neurons_follow_their_equation(kind: str) -> None:
-    tau = 3.0
-    x = torch.rand(12, 50, dtype=torch.float64) * 2 - 0.4
-    spikes = Neuron(kind, tau=tau)().double()(x)
-    v = torch.zeros(50, dtype=torch.float64)
+@pytest.mark.parametrize("reset", layers.RESETS)
+@pytest.mark.parametrize("kind", layers.KINDS)
+def test_neurons_follow_their_equation(kind: str, reset: str) -> None:
+    tau, beta, tau_a = 3.0, 0.2, 4.0
+    x = torch.rand(12, 50, dtype=torch.float64) * 4 - 0.4
+    neuron = Neuron(kind, tau=tau, reset=reset)().double()
+    spikes = neuron(x)
+    v, a = torch.zeros(2, 50, dtype=torch.float64)
     for current, spike in zip(x, spikes, strict=True):
         h = v + current if kind == "if" else v + (current - v) / tau
-        assert torch.equal(spike, (h >= 1).double())
-        v = h * (1 - spike)
+        theta = 1 + beta * a if kind == "alif" else torch.ones_like(h)
+        assert torch.equal(spike, (h >= theta).double())
+        v = h * (1 - spike) if reset == "hard" else h - theta * spike
+        a = a + (spike - a) / tau_a
     assert 0 < spikes.mean() < 1
+    mg.reset(neuron)
+    assert torch.equal(neuron(x), spikes)
+
+
+SLOPES = {
+    "sigmoid": lambda x, alpha: alpha * (alpha * x).sigmoid() * (1 - (alpha * x).sigmoid()),
+    "atan": lambda x, alpha: alpha / 2 / (1 + (torch.pi / 2 * alpha * x) ** 2),
+    "triangle": lambda x, alpha: (alpha - alpha**2 * x.abs()).clamp(min=0),
+}
+
+
+@pytest.mark.parametrize("alpha", [1.0, 4.0])
+@pytest.mark.parametrize("kind", layers.KINDS)
+@pytest.mark.parametrize("surrogate", layers.SURROGATES)
+def test_the_step_has_the_slope_of_its_surrogate(surrogate: str, kind: str, alpha: float) -> None:
+    x = (torch.linspace(-2, 6, 90, dtype=torch.float64)).reshape(1, 90).requires_grad_()
+    neuron = Neuron(kind, tau=2.0, alpha=alpha, surrogate=surrogate)()
+    neuron.double()(x).sum().backward()
+    gain = 1.0 if kind == "if" else 0.5
+    assert torch.allclose(x.grad, gain * SLOPES[surrogate](gain * x.detach() - 1, alpha))
+
+
+@pytest.mark.parametrize("kind", layers.KINDS)
+def test_a_detached_reset_gives_no_gradient(kind: str) -> None:
+    x = torch.full((2, 3), 1.4, dtype=torch.float64)
+    gradients = []
+    for detach in (True, False):
+        current = x.clone().requires_grad_()
+        neuron = Neuron(kind, tau=1.2, reset="hard", detach=detach)().double()
+        neuron(current)[1].sum().backward()
+        gradients.append(current.grad[0].clone())
+    assert not torch.allclose(*gradients)
+    if kind != "alif":  # whose spikes raise the threshold, whatever the reset
+        assert not gradients[0].any(), "it fired at the first step: nothing is left of its current"
+
+
+def test_norms_by_hand() -> None:
+    x = torch.randn(3, 4, 5, 6, 6) * 2 + 1
+    plain = (x - x.mean((0, 1, 3, 4), keepdim=True)) / x.std(
+        (0, 1, 3, 4), keepdim=True, correction=0
+    )
+    tebn = Norm("tebn", T=3).maps(5)
+    tebn.scale.data = torch.tensor([1.0, 2.0, 0.5])
+    for norm, expected in (
+        (Norm("bn").maps(5), plain),
+        (Norm("tdbn").maps(5), plain),
+        (Norm("tdbn").maps(5, alpha=0.5), 0.5 * plain),
+        (tebn, plain * torch.tensor([1.0, 2.0, 0.5]).reshape(3, 1, 1, 1, 1)),
+    ):
+        assert torch.allclose(norm.train()(x), expected, atol=1e-4)
+    features = x[..., 0, 0]
+    for kind in layers.NORMS:
+        y = Norm(kind, T=3).features(5).train()(features)
+        assert torch.allclose(y.mean((0, 1)), torch.zeros(5), atol=1e-5)
+
+
+def test_tebn_wants_the_timesteps_it_was_built_for() -> None:
+    network = make("digits", {"channels": 1, "width": 0.25, "norm": "tebn", "T": 3})
+    with pytest.raises(ConfigError, match="built for T = 3 time steps, the input has 4"):
+        network(torch.rand(4, 2, 1, 8, 8))
+
+
+@each
+def test_a_step_of_training_then_channels_removed_for_real(
+    name: str, settings: dict[str, object], side: int
+) -> None:
+    network = lively(make(name, settings)).train()
+    x, labels = image(network, side, batch=4).float(), torch.arange(4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    pruner = mg.SCA(network, sparsity=0.5, example_input=x, optimizer=optimizer, every=1)
+    mg.reset(network)
+    loss = torch.nn.functional.cross_entropy(network(x), labels) + pruner.penalty()
+    loss.backward()
+    optimizer.step()
+    assert pruner.step() is not None
+    small = pruner.compact()
+    assert small.certificate is not None
+    assert small.certificate.spikes > 0
+    before, after = (sum(p.numel() for p in m.parameters()) for m in (network, small.model))
+    assert after < 0.8 * before
+    assert abs(pruner.sparsity_reached - 0.5) < 0.02
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
@@ -253,6 +352,11 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
         ("conv5", {"tau": 1.0}, "tau"),
         ("conv5", {"alpha": 0.0}, "alpha"),
         ("conv5", {"cnf": "ADD"}, "SEW-ResNets"),
+        ("conv5", {"norm": "tebm"}, "Did you mean 'tebn'"),
+        ("conv5", {"surrogate": "triangel"}, "Did you mean 'triangle'"),
+        ("conv5", {"reset": "none"}, "Known: hard, soft"),
+        ("sew_resnet18", {"norm": "tebn"}, "batch norm only"),
+        ("ms_resnet18", {"reset": "soft"}, "brings its own neuron"),
     ],
 )
 def test_refuses_settings_out_of_range(

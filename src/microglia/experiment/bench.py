@@ -122,5 +122,8 @@ def build_network(config: NetworkConfig, images: Images) -> nn.Module:
         neuron=config.neuron,
         tau=config.tau,
         alpha=config.alpha,
+        surrogate=config.surrogate,
+        reset=config.reset,
+        norm=config.norm,
         cnf=config.cnf,
     )

@@ -35,6 +35,9 @@ class NetworkConfig:
     neuron: str | None = None
     tau: float | None = None
     alpha: float | None = None
+    surrogate: str | None = None
+    reset: str | None = None
+    norm: str | None = None
     cnf: str | None = None
 
     def __post_init__(self) -> None:

@@ -9,24 +9,32 @@ from typing import Any
 
 from microglia.errors import ConfigError, nearest
 from microglia.networks.blocks import Network
-from microglia.networks.conv5 import Conv5
-from microglia.networks.digits import Digits
-from microglia.networks.layers import Neuron
+from microglia.networks.layers import Neuron, Norm
+from microglia.networks.plain import PLANS, Plain
 from microglia.networks.preresnet import PreResNet
-from microglia.networks.vgg import VGG16
+from microglia.networks.resnet19 import ResNet19
 from microglia.networks.zoo import MODULES, WITH_OWN_NEURON, zoo_network
 
-__all__ = ["VGG16", "Conv5", "Digits", "Network", "Neuron", "PreResNet", "build", "network_names"]
+__all__ = [
+    "Network",
+    "Neuron",
+    "Norm",
+    "Plain",
+    "PreResNet",
+    "ResNet19",
+    "build",
+    "network_names",
+]
 
-# Name, constructor, and the side of the input that its read-out is sized for (None: any).
-OWN: dict[str, tuple[Callable[..., Network], int | None]] = {
-    "conv5": (Conv5, 32),
-    "digits": (Digits, 8),
-    "preresnet18": (partial(PreResNet, depth=18), None),
-    "preresnet20": (partial(PreResNet, depth=20), None),
-    "vgg16": (VGG16, 32),
+# Name and constructor; the plain chains' read-outs are sized for one side of the images.
+OWN: dict[str, Callable[..., Network]] = {
+    **{name: partial(Plain, plan) for name, plan in PLANS.items()},
+    "preresnet18": partial(PreResNet, depth=18),
+    "preresnet20": partial(PreResNet, depth=20),
+    "resnet19": ResNet19,
 }
-NEURONS = {"conv5": "lif", "digits": "lif"}  # the others use "if", as SCA's released code does
+# The others use "if", as SCA's released code does.
+NEURONS = {name: plan.neuron for name, plan in PLANS.items()} | {"resnet19": "lif"}
 
 
 def network_names() -> list[str]:
@@ -45,16 +53,22 @@ def build(
     neuron: str | None = None,
     tau: float | None = None,
     alpha: float | None = None,
+    surrogate: str | None = None,
+    reset: str | None = None,
+    norm: str | None = None,
     cnf: str | None = None,
 ) -> Network:
     """Build the network ``name`` with fresh weights, drawn from torch's global generator.
 
-    ``channels`` and ``size`` are the input's channels and side in pixels; ``size`` None means 32
-    (8 for "digits"), and matters only where a network's read-out is sized for it. ``T`` is the
-    number of time steps for which an image is shown. ``width`` multiplies the channels of every
-    layer, rounded to multiples of 8 (our own networks only). ``neuron`` is "lif", "if", "plif", or
-    None for the network's own choice; ``tau`` its time constant in time steps (None: 2), ``alpha``
-    the slope of its sigmoid surrogate (None: 4). ``cnf`` is a SEW-ResNet's connect function.
+    ``channels`` and ``size`` are the input's channels and side in pixels; ``size`` None means the
+    network's usual one (32, for "digits" 8, for "vggsnn" 48), and matters only where a read-out is
+    sized for it. ``T`` is the number of time steps for which an image is shown. ``width``
+    multiplies the channels of every layer, rounded to multiples of 8 (our own networks only).
+
+    ``neuron`` is "lif", "if", "plif", "alif", or None for the network's own choice; ``tau`` its
+    time constant in time steps (None: 2), ``surrogate`` "sigmoid" (if None), "atan" or "triangle",
+    ``alpha`` its slope (None: 4), ``reset`` "hard" (if None) or "soft"; see `Neuron`. ``norm`` is
+    "bn" (if None), "tdbn" or "tebn", see `Norm`. ``cnf`` is a SEW-ResNet's connect function.
 
     The network takes images [N, channels, H, W] or sequences [T, N, channels, H, W] and returns
     logits [N, classes], averaged over time. ``network.microglia_network`` is a record of plain JSON
@@ -72,39 +86,56 @@ def build(
         raise ConfigError(f"width: a factor above 0 expected, got {width}")
 
     arguments: dict[str, Any] = {"classes": classes, "channels": channels, "T": T}
-    chosen = _neuron(name, neuron, tau=tau, alpha=alpha)
+    chosen = _neuron(name, neuron, tau=tau, alpha=alpha, surrogate=surrogate, reset=reset)
     if name in OWN:
-        constructor, side = OWN[name]
         if cnf is not None:
             raise ConfigError(f"cnf: only the SEW-ResNets have a connect function, not '{name}'")
         arguments["width"] = width
-        if side is not None:
-            arguments["size"] = size or side
-        network = constructor(**arguments, neuron=chosen)
+        if name in PLANS:
+            arguments["size"] = size or PLANS[name].size
+        network = OWN[name](**arguments, neuron=chosen, norm=Norm(norm or "bn", T))
+        arguments["norm"] = norm or "bn"
     else:
         if width != 1:
             raise ConfigError(f"width: '{name}' comes at width 1 only, got {width}")
+        if norm not in (None, "bn"):
+            raise ConfigError(f"norm: '{name}' comes with batch norm only, got '{norm}'")
         if cnf is not None:
             arguments["cnf"] = cnf
         network = zoo_network(name, **arguments, neuron=chosen)
     if chosen is not None:
-        arguments |= {"neuron": chosen.kind, "tau": chosen.tau, "alpha": chosen.alpha}
+        arguments |= {
+            "neuron": chosen.kind,
+            "tau": chosen.tau,
+            "alpha": chosen.alpha,
+            "surrogate": chosen.surrogate,
+            "reset": chosen.reset,
+        }
     network.microglia_network = {"name": name, "arguments": arguments}
     return network
 
 
 def _neuron(
-    name: str, kind: str | None, *, tau: float | None, alpha: float | None
+    name: str,
+    kind: str | None,
+    *,
+    tau: float | None,
+    alpha: float | None,
+    surrogate: str | None,
+    reset: str | None,
 ) -> Neuron | None:
     """The neuron to build ``name`` with; None where the network brings its own."""
     if kind is None and name in WITH_OWN_NEURON:
-        if tau is not None or alpha is not None:
+        if (tau, alpha, surrogate, reset) != (None,) * 4:
             raise ConfigError(
-                f"tau, alpha: '{name}' brings its own neuron; name one with neuron= to set these"
+                f"tau, alpha, surrogate, reset: '{name}' brings its own neuron; name one with "
+                "neuron= to set these"
             )
         return None
     return Neuron(
         kind or NEURONS.get(name, "if"),
         tau=2.0 if tau is None else tau,
         alpha=4.0 if alpha is None else alpha,
+        surrogate=surrogate or "sigmoid",
+        reset=reset or "hard",
     )

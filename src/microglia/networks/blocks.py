@@ -5,17 +5,23 @@ from typing import cast
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError
-from microglia.networks.layers import Neuron, conv3x3, linear, norm1d, norm2d
+from microglia.networks.layers import BN, Neuron, Norm, conv3x3, linear
 
 
 class Network(nn.Module):
     """A network that knows how it was built: ``build(record["name"], **record["arguments"])``.
 
     Takes images [N, C, H, W], shown for T time steps, or sequences [T, N, C, H, W], and returns
-    logits [N, classes], averaged over time.
+    logits [N, classes], averaged over time; with ``over_time`` those of each step [T, N, classes],
+    which a loss such as TET wants.
     """
 
     microglia_network: dict[str, object]
+    over_time = False
+
+    def answer(self, logits: Tensor) -> Tensor:
+        """What the network returns, of logits [T, N, classes]."""
+        return logits if self.over_time else logits.mean(0)
 
 
 def as_sequence(x: Tensor, T: int) -> tuple[Tensor, int]:
@@ -40,35 +46,54 @@ def repeat(x: Tensor, steps: int) -> Tensor:
     return x.expand(steps, -1, -1, -1, -1)
 
 
-class ConvBlock(nn.Module):
-    """3x3 convolution, batch norm, spiking neuron and, if given, a pooling of the spikes.
+def normed(norm: nn.Module, x: Tensor, steps: int) -> Tensor:
+    """The norm of maps that may be constant in time, [1 or steps, ...], for each of the steps.
 
-    The neuron's input current is repeated over time where it is constant (see `as_sequence`). Batch
-    statistics over N are those over T copies of N, so training sees the same normalised values; the
+    Batch statistics over N are those over T copies of N, so that training sees the same values; the
     running variance differs by the factor of its n / (n − 1) correction alone.
+    """
+    scale = getattr(norm, "scale", None)
+    if scale is not None:  # TEBN scales each step by a number of its own
+        if len(scale) != steps:
+            raise ConfigError(
+                f"norm: tebn was built for T = {len(scale)} time steps, the input has {steps}"
+            )
+        x = repeat(x, steps)
+    return repeat(norm(x), steps)
+
+
+class ConvBlock(nn.Module):
+    """3x3 convolution, norm, spiking neuron and, if given, a pooling of the spikes.
+
+    The neuron's input current is repeated over time where it is constant (see `as_sequence`).
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, neuron: Neuron, pool: nn.Module | None = None
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        neuron: Neuron,
+        norm: Norm = BN,
+        pool: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.conv = conv3x3(inputs, outputs)
-        self.norm = norm2d(outputs)
+        self.norm = norm.maps(outputs)
         self.neuron = neuron()
         self.pool = nn.Identity() if pool is None else pool
 
     def forward(self, x: Tensor, steps: int) -> Tensor:
-        current = repeat(self.norm(self.conv(x)), steps)
-        return cast(Tensor, self.pool(self.neuron(current)))
+        return cast(Tensor, self.pool(self.neuron(normed(self.norm, self.conv(x), steps))))
 
 
 class LinearBlock(nn.Module):
-    """Linear layer without bias, batch norm, spiking neuron: [T, N, inputs] to [T, N, outputs]."""
+    """Linear layer without bias, norm, spiking neuron: [T, N, inputs] to [T, N, outputs]."""
 
-    def __init__(self, inputs: int, outputs: int, *, neuron: Neuron) -> None:
+    def __init__(self, inputs: int, outputs: int, *, neuron: Neuron, norm: Norm = BN) -> None:
         super().__init__()
         self.linear = linear(inputs, outputs, bias=False)
-        self.norm = norm1d(outputs)
+        self.norm = norm.features(outputs)
         self.neuron = neuron()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,7 +16,16 @@ except ImportError as missing:
         "pip install 'microglia[spikingjelly]'"
     ) from missing
 
-NEURONS = ("lif", "if", "plif")
+from microglia.networks.alif import ALIFNode
+
+KINDS = ("lif", "if", "plif", "alif")
+SURROGATES = {
+    "sigmoid": surrogate.Sigmoid,
+    "atan": surrogate.ATan,
+    "triangle": surrogate.PiecewiseQuadratic,
+}
+RESETS = ("hard", "soft")
+NORMS = ("bn", "tdbn", "tebn")
 
 
 @dataclass(frozen=True)
@@ -27,33 +36,58 @@ class Neuron:
 
         if:         H = V + X
         lif, plif:  H = V + (X − V) / τ          (plif learns τ, one per layer)
-        S = 1[H ≥ 1],   V = H · (1 − S)          (hard reset to 0, detached in the backward pass)
-        dS/dH ≈ α · σ(α(H − 1)) · (1 − σ(α(H − 1)))
+        alif:       as lif, with a threshold that rises with each spike (see `ALIFNode`)
+        S = 1[H ≥ 1],   V = H · (1 − S) (hard reset to 0) or H − S (soft)
 
-    Raises ConfigError where ``kind`` is unknown, τ ≤ 1 or α ≤ 0.
-    Source: SCA (Li et al., ICML 2024), equations 1 to 3.
+    The reset is detached in the backward pass, unless ``detach`` is False. There the step has the
+    slope of its surrogate, of width about 1/α:
+
+        sigmoid:   α · σ(αx) · (1 − σ(αx))
+        atan:      α / 2 / (1 + (π α x / 2)²)
+        triangle:  max(0, α − α² · |x|)          with x = H − 1
+
+    Raises ConfigError where a word is unknown, τ ≤ 1 or α ≤ 0.
+    Source: SCA (Li et al., ICML 2024), equations 1 to 3; SpikingJelly's surrogates.
     """
 
     kind: str = "lif"
     tau: float = 2.0
     alpha: float = 4.0
+    surrogate: str = "sigmoid"
+    reset: str = "hard"
+    detach: bool = True
 
     def __post_init__(self) -> None:
-        if self.kind not in NEURONS:
-            raise ConfigError(
-                f"neuron: '{self.kind}' is unknown.{nearest(self.kind, list(NEURONS))}"
-            )
+        for name, word, known in (
+            ("neuron", self.kind, KINDS),
+            ("surrogate", self.surrogate, tuple(SURROGATES)),
+            ("reset", self.reset, RESETS),
+        ):
+            if word not in known:
+                raise ConfigError(f"{name}: '{word}' is unknown.{nearest(word, list(known))}")
         if not self.tau > 1:
             raise ConfigError(f"tau: the time constant must be above 1 time step, got {self.tau}")
         if not self.alpha > 0:
             raise ConfigError(f"alpha: the surrogate's slope must be above 0, got {self.alpha}")
 
     def __call__(self) -> nn.Module:
+        step = SURROGATES[self.surrogate](alpha=self.alpha)
+        if self.kind == "alif":
+            soft = self.reset == "soft"
+            return cast(
+                nn.Module,
+                ALIFNode(
+                    tau=float(self.tau),
+                    surrogate_function=step,
+                    soft_reset=soft,
+                    detach_reset=self.detach,
+                ),
+            )
         common = {
             "v_threshold": 1.0,
-            "v_reset": 0.0,
-            "surrogate_function": surrogate.Sigmoid(alpha=self.alpha),
-            "detach_reset": True,
+            "v_reset": 0.0 if self.reset == "hard" else None,
+            "surrogate_function": step,
+            "detach_reset": self.detach,
             "step_mode": "m",
         }
         if self.kind == "if":
@@ -65,6 +99,51 @@ class Neuron:
 
 IF = Neuron("if")
 LIF = Neuron("lif")
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Which norm stands before the neurons; with batch statistics over T, N and space,
+
+        bn:    y = γ · (x − μ) / σ + β
+        tdbn:  the same, γ beginning at α · θ: at the threshold of 1 and α = 1 it is bn, but the
+               residual sums of ResNet-19 take α = 1/√2
+        tebn:  y_t = k_t · bn(x_t), with k learned for each of T timesteps
+
+    Raises ConfigError where the word is unknown.
+    Source: Zheng et al., AAAI 2021 (tdBN); Duan et al., NeurIPS 2022 (TEBN); SpikingJelly's layers.
+    """
+
+    kind: str = "bn"
+    T: int = 4
+
+    def __post_init__(self) -> None:
+        if self.kind not in NORMS:
+            raise ConfigError(f"norm: '{self.kind}' is unknown.{nearest(self.kind, list(NORMS))}")
+
+    @property
+    def per_step(self) -> bool:
+        """Whether it treats timesteps differently, so that its input must have them all."""
+        return self.kind == "tebn"
+
+    def maps(self, channels: int, *, alpha: float = 1.0) -> nn.Module:
+        """For maps [T, N, channels, H, W]; α is tdbn's."""
+        if self.kind == "tdbn":
+            return cast(nn.Module, layer.ThresholdDependentBatchNorm2d(alpha, 1.0, channels))
+        if self.kind == "tebn":
+            return cast(nn.Module, layer.TemporalEffectiveBatchNorm2d(self.T, channels))
+        return cast(nn.Module, layer.BatchNorm2d(channels, step_mode="m"))
+
+    def features(self, features: int) -> nn.Module:
+        """For features [T, N, features]."""
+        if self.kind == "tdbn":
+            return cast(nn.Module, layer.ThresholdDependentBatchNorm1d(1.0, 1.0, features))
+        if self.kind == "tebn":
+            return cast(nn.Module, layer.TemporalEffectiveBatchNorm1d(self.T, features))
+        return cast(nn.Module, layer.BatchNorm1d(features, step_mode="m"))
+
+
+BN = Norm()
 
 
 def scaled(channels: int, width: float) -> int:
@@ -88,16 +167,6 @@ def conv1x1(inputs: int, outputs: int, *, stride: int = 1) -> nn.Module:
     return cast(
         nn.Module, layer.Conv2d(inputs, outputs, 1, stride=stride, bias=False, step_mode="m")
     )
-
-
-def norm2d(channels: int) -> nn.Module:
-    """Batch norm of maps, statistics over T, N, H and W."""
-    return cast(nn.Module, layer.BatchNorm2d(channels, step_mode="m"))
-
-
-def norm1d(features: int) -> nn.Module:
-    """Batch norm of features [T, N, features], statistics over T and N."""
-    return cast(nn.Module, layer.BatchNorm1d(features, step_mode="m"))
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Module:

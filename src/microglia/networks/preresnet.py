@@ -4,15 +4,16 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from microglia.networks.blocks import Network, as_sequence, initialise, repeat
+from microglia.networks.blocks import Network, as_sequence, initialise, normed
 from microglia.networks.layers import (
+    BN,
     IF,
     Neuron,
+    Norm,
     conv1x1,
     conv3x3,
     global_average_pool,
     linear,
-    norm2d,
     scaled,
 )
 
@@ -31,19 +32,21 @@ class PreActivationBlock(nn.Module):
     So the stream is only ever read through a norm and a neuron.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int, neuron: Neuron) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, stride: int, neuron: Neuron, norm: Norm = BN
+    ) -> None:
         super().__init__()
-        self.bn1 = norm2d(inputs)
+        self.bn1 = norm.maps(inputs)
         self.sn1 = neuron()
         self.conv1 = conv3x3(inputs, outputs, stride=stride)
-        self.bn2 = norm2d(outputs)
+        self.bn2 = norm.maps(outputs)
         self.sn2 = neuron()
         self.conv2 = conv3x3(outputs, outputs)
         changes = stride != 1 or inputs != outputs
         self.shortcut = conv1x1(inputs, outputs, stride=stride) if changes else None
 
     def forward(self, x: Tensor, steps: int) -> Tensor:
-        spikes = self.sn1(repeat(self.bn1(x), steps))
+        spikes = self.sn1(normed(self.bn1, x, steps))
         branch = self.conv2(self.sn2(self.bn2(self.conv1(spikes))))
         # A stream that is constant in time, [1, N, C, H, W], is broadcast by the sum.
         return cast(Tensor, branch + (x if self.shortcut is None else self.shortcut(spikes)))
@@ -72,6 +75,7 @@ class PreResNet(Network):
         T: int = 4,
         width: float = 1.0,
         neuron: Neuron = IF,
+        norm: Norm = BN,
     ) -> None:
         super().__init__()
         self.T = T
@@ -84,10 +88,10 @@ class PreResNet(Network):
             for place in range(blocks):
                 stride = 2 if stage > 0 and place == 0 else 1
                 self.blocks.append(
-                    PreActivationBlock(inputs, outputs, stride=stride, neuron=neuron)
+                    PreActivationBlock(inputs, outputs, stride=stride, neuron=neuron, norm=norm)
                 )
                 inputs = outputs
-        self.norm = norm2d(inputs)
+        self.norm = norm.maps(inputs)
         self.neuron = neuron()
         self.pool = global_average_pool()
         self.readout = linear(inputs, classes)
@@ -99,4 +103,4 @@ class PreResNet(Network):
         for block in self.blocks:
             x = block(x, steps)
         x = self.pool(self.neuron(self.norm(x)))
-        return cast(Tensor, self.readout(x.flatten(2)).mean(0))
+        return self.answer(cast(Tensor, self.readout(x.flatten(2))))

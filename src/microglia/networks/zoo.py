@@ -37,7 +37,11 @@ class ZooNetwork(Network):
     def forward(self, x: Tensor) -> Tensor:
         x, steps = as_sequence(x, self.T)
         logits = cast(Tensor, self.network(repeat(x, steps)))
-        return logits if logits.dim() == 2 else logits.mean(0)
+        if logits.dim() == 3:
+            return self.answer(logits)
+        if self.over_time:
+            raise ConfigError(f"{type(self.network).__name__} averages its logits over time itself")
+        return logits
 
 
 def zoo_network(
