@@ -35,6 +35,14 @@ Any key of the config is a flag, --section.key value; the common ones have short
 --show-config lists them all.
 """
 
+TRAIN_EXAMPLES = """
+[bold]Examples[/bold]
+
+  microglia train examples/digits.toml
+
+  microglia train examples/digits.toml --training.loss tet --network.norm tebn --seeds 0,1,2
+"""
+
 REPRODUCE_EXAMPLES = """
 [bold]Examples[/bold]
 
@@ -160,6 +168,58 @@ def prune(
     }
     given = {key: text for key, text in flags.items() if text is not None}
     commands.prune(
+        Console(),
+        config,
+        given | dotted_flags(context.args),
+        show_config=show_config,
+        resume=resume,
+        progress=not quiet,
+    )
+
+
+@app.command(
+    epilog=TRAIN_EXAMPLES,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def train(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(help="The experiment, a TOML file.")],
+    epochs: Annotated[str | None, typer.Option(help="training.epochs")] = None,
+    seeds: Annotated[str | None, typer.Option(help="seeds, such as 0,1,2")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="training.device: auto, cpu, cuda, cuda:1, mps")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="output.directory")] = None,
+    results: Annotated[
+        str | None, typer.Option(help="output.results: append a JSON line to this file.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="output.overwrite: replace an earlier run.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from where an interrupted run was.")
+    ] = False,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print the config, every key, and stop.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Train a network as it is, and measure it on the test images.
+
+    Prints one table and leaves a run directory with the checkpoint.
+    """
+    from microglia.cli import commands
+
+    flags = {
+        "training.epochs": epochs,
+        "seeds": seeds,
+        "training.device": device,
+        "output.directory": out,
+        "output.results": results,
+        "output.overwrite": "true" if overwrite else None,
+    }
+    given = {key: text for key, text in flags.items() if text is not None}
+    commands.train(
         Console(),
         config,
         given | dotted_flags(context.args),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
@@ -21,6 +21,7 @@ from microglia.cli.saved import Saved, find_saved
 from microglia.data import Batches, Images, load_images
 from microglia.errors import ConfigError, DataError, nearest
 from microglia.experiment import (
+    Run,
     RunConfig,
     layer_sensitivity,
     markdown,
@@ -28,6 +29,7 @@ from microglia.experiment import (
     sca_paper,
 )
 from microglia.experiment import prune as run_prune
+from microglia.experiment import train as run_train
 from microglia.experiment.bench import Bench, load_data
 from microglia.experiment.clocked import clocked
 from microglia.experiment.columns import caption_of
@@ -65,9 +67,37 @@ def prune(
     if show_config:
         _show(console, config)
         return
+    _run(console, run_prune, config, resume=resume, progress=progress)
+
+
+def train(
+    console: Console,
+    path: Path,
+    flags: Mapping[str, str],
+    *,
+    show_config: bool,
+    resume: bool,
+    progress: bool,
+) -> None:
+    """Train the network of a TOML file as it is; its pruning section isn't needed."""
+    config = _config(path, flags, default={"pruning": {"sparsity": 0.0}})
+    if show_config:
+        _show(console, config)
+        return
+    _run(console, run_train, config, resume=resume, progress=progress)
+
+
+def _run(
+    console: Console,
+    do: Callable[..., Run],
+    config: RunConfig,
+    *,
+    resume: bool,
+    progress: bool,
+) -> None:
     keep_freed_memory()  # the process is ours
     try:
-        run = run_prune(config, resume=resume, progress=progress)
+        run = do(config, resume=resume, progress=progress)
     except (KeyboardInterrupt, DataError):
         work = unfinished(Path(config.output.directory))
         if work.exists():
@@ -245,9 +275,11 @@ def methods(console: Console) -> None:
     console.print(table)
 
 
-def _config(path: Path, flags: Mapping[str, str]) -> RunConfig:
-    """The config of a TOML file, with keys overridden by flags."""
-    table = read_table(path)
+def _config(
+    path: Path, flags: Mapping[str, str], *, default: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """The config of a TOML file, with keys overridden by flags, and sections that it may lack."""
+    table = {**(default or {}), **read_table(path)}
     pruning = table.get("pruning")
     if isinstance(pruning, dict):
         # The two budgets exclude each other; the one on the command line is meant.

@@ -7,7 +7,7 @@ from microglia.experiment.config import (
     PruningConfig,
     RunConfig,
 )
-from microglia.experiment.run import Run, prune
+from microglia.experiment.run import Run, prune, train
 from microglia.experiment.sensitivity import Sensitivity, layer_sensitivity
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "Sensitivity",
     "layer_sensitivity",
     "prune",
+    "train",
 ]

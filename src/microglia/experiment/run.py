@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ from microglia.metrics import Figures, measure, measure_size
 from microglia.report import Table, write_report
 
 REPORT, FIGURES = "report.html", "figures.json"
+
+Trials = Callable[[Bench, int], dict[str, Trial]]
+"""Every network of one seed, by name."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,33 @@ def prune(config: RunConfig, *, resume: bool = False, progress: bool = True) -> 
     Raises:
         MicrogliaError: what went wrong, in one message; see `microglia.errors`.
     """
+    return _run(config, _trials, resume=resume, progress=progress)
+
+
+def train(config: RunConfig, *, resume: bool = False, progress: bool = True) -> Run:
+    """Train the network of each seed as it is, and measure it on the test images, once.
+
+    The config's pruning section is not looked at. As for `prune`, but for the compact network and
+    the report:
+
+        config.toml  table.json
+        networks/dense-seed<n>/    metrics.jsonl  checkpoint.ckpt  figures.json
+
+    Raises:
+        MicrogliaError: what went wrong, in one message; see `microglia.errors`.
+    """
+    return _run(config, _dense_alone, resume=resume, progress=progress)
+
+
+def _run(config: RunConfig, trials_of: Trials, *, resume: bool, progress: bool) -> Run:
     directory = Path(config.output.directory)
     if resume and (directory / TABLE).is_file() and not unfinished(directory).exists():
         return _finished(config, directory)
     with run_directory(config, resume=resume) as work:
         bench = Bench.open(config, work, progress=progress, resume=resume)
-        check_pruning(bench)
-        trials = [_trials(bench, seed) for seed in config.seeds]
+        if trials_of is _trials:
+            check_pruning(bench)
+        trials = [trials_of(bench, seed) for seed in config.seeds]
         figures = [_measure(bench, of_seed) for of_seed in trials]
         table = _table({name: [of_seed[name] for of_seed in figures] for name in figures[0]})
         record = {
@@ -74,7 +97,7 @@ def prune(config: RunConfig, *, resume: bool = False, progress: bool = True) -> 
             "table": table.to_dict(),
         }
         (work / TABLE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        if config.output.report:
+        if config.output.report and config.pruning.method in trials[0]:
             write_report(report_of(bench, trials[0], table, record), work / REPORT)
     if config.output.results is not None:
         _append(Path(config.output.results), record)
@@ -105,6 +128,10 @@ def _rows(record: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
     return rows
 
 
+def _dense_alone(bench: Bench, seed: int) -> dict[str, Trial]:
+    return {DENSE: train_dense(bench, seed)}
+
+
 def _trials(bench: Bench, seed: int) -> dict[str, Trial]:
     """Every network of one seed, the dense one first."""
     pruning = bench.config.pruning
@@ -127,7 +154,8 @@ def _measure(bench: Bench, trials: Mapping[str, Trial]) -> dict[str, dict[str, f
     models = {name: trial.model.to(bench.device) for name, trial in trials.items()}
     images = bench.example(output.latency_batch).to(bench.device)
     clocks = clocked(models, images, repeats=output.latency_repeats)
-    prunable = trials[bench.config.pruning.method].kept
+    pruned = trials.get(bench.config.pruning.method)
+    prunable = pruned.kept if pruned else {}
     rows = {}
     for name, trial in trials.items():
         figures = measure(models[name], bench.test_batches(), latency_repeats=0)
@@ -138,7 +166,7 @@ def _measure(bench: Bench, trials: Mapping[str, Trial]) -> dict[str, dict[str, f
         rows[name] = {
             **figures.summary(),
             "epochs": float(len(trial.history.epochs) + _epochs_before(bench, trials, name)),
-            "channels": float(sum(int(mask.sum()) for mask in kept.values())),
+            **({"channels": float(sum(int(m.sum()) for m in kept.values()))} if kept else {}),
             "latency_iqr_ms": high - low,
         }
     return rows

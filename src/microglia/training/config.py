@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from microglia.errors import ConfigError, nearest
 
 OPTIMISERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "cosine", "step")
+SCHEDULES = ("constant", "cosine", "step", "one-cycle")
+LOSSES = ("cross-entropy", "tet", "mse-rate")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Optimiser, learning-rate schedule, device and length of one training run.
+    """Loss, optimiser, learning-rate schedule, device and length of one training run.
 
     The learning rate at optimizer step `s` of `S` is `learning_rate * f(s)`. During the first
     `w = warmup_epochs` epochs `f` climbs linearly from `1/w_steps` to 1; after that, with
@@ -23,6 +24,13 @@ class TrainingConfig:
         constant:  f = 1
         cosine:    f = (1 + cos(pi u)) / 2
         step:      f = step_factor ** floor(u * step_count)
+        one-cycle: without `warmup_epochs`; f climbs from 1/25 to 1 over the first 30 % of the run
+                   and falls to 1/250,000, on half a cosine each (Smith and Topin, 2019)
+
+    `loss` is a word of `classification_loss`, `tet_share` its λ. `activity` weighs the mean firing
+    rate in the loss (`firing_rate`). `mixup` is α of the Beta distribution that pairs of samples
+    are mixed by, 0 for none (Zhang et al., ICLR 2018). `ema` is the decay, a step, of a moving
+    average of the weights, which is what training leaves in the network; 0 for none.
 
     `accelerate` trains under `accelerated_training` on the CPU. `precision` is Lightning's word
     for it. `device` is `auto` (a GPU where there is one),
@@ -42,7 +50,12 @@ class TrainingConfig:
     warmup_epochs: float = 1.0
     step_count: int = 3
     step_factor: float = 0.1
+    loss: str = "cross-entropy"
+    tet_share: float = 0.05
+    activity: float = 0.0
     label_smoothing: float = 0.0
+    mixup: float = 0.0
+    ema: float = 0.0
     gradient_clip: float = 0.0
     accumulate: int = 1
     device: str = "auto"
@@ -53,6 +66,13 @@ class TrainingConfig:
         _one_of("optimizer", self.optimizer, OPTIMISERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("precision", self.precision, PRECISIONS)
+        _one_of("loss", self.loss, LOSSES)
+        _check("tet_share", self.tet_share, 0 <= self.tet_share <= 1, "in [0, 1]")
+        _check("activity", self.activity, self.activity >= 0, "at least 0")
+        _check("mixup", self.mixup, self.mixup >= 0, "at least 0")
+        _check("ema", self.ema, 0 <= self.ema < 1, "in [0, 1)")
+        if self.loss == "mse-rate" and self.label_smoothing:
+            raise ConfigError("training.label_smoothing: is for cross-entropy and tet alone.")
         _check("epochs", self.epochs, self.epochs >= 1, "at least 1")
         _check("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
         _check("momentum", self.momentum, 0 <= self.momentum < 1, "in [0, 1)")
@@ -72,6 +92,8 @@ class TrainingConfig:
 
     def learning_rate_factor(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """`f(step)` of the class's equation; `step` counts optimizer steps from 0."""
+        if self.schedule == "one-cycle":
+            return _one_cycle(step / max(1, total_steps - 1))
         warmup = round(self.warmup_epochs * steps_per_epoch)
         if step < warmup:
             return (step + 1) / warmup
@@ -82,6 +104,13 @@ class TrainingConfig:
             drops = min(int(progress * self.step_count), self.step_count - 1)
             return self.step_factor**drops
         return 1.0
+
+
+def _one_cycle(u: float, *, rising: float = 0.3, first: float = 0.04, last: float = 4e-6) -> float:
+    if u < rising:
+        return first + (1 - first) * 0.5 * (1 - math.cos(math.pi * u / rising))
+    fallen = min(1.0, (u - rising) / (1 - rising))
+    return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * fallen))
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

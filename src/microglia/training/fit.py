@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ def train(
 ) -> History:
     """Train `model` in place; with a pruner, prune it on the way.
 
-    The loss is the cross-entropy of the logits averaged over time, plus the pruner's penalty.
+    The loss is the config's `classification_loss` plus the pruner's penalty; with `ema` the model
+    ends with the averaged weights.
     Neuron states are reset before each batch. The model ends on the CPU, in training mode.
 
     Args:
@@ -115,7 +116,8 @@ def train(
         )
         fast = config.accelerate and device.type == "cpu"
         with (
-            accelerated_training(model, example_input=_example(batches)) if fast else nullcontext()
+            accelerated_training(model, example_input=_example(batches)) if fast else nullcontext(),
+            _logits_over_time(model) if config.loss == "tet" else nullcontext(),
         ):
             _fit(
                 trainer,
@@ -127,7 +129,22 @@ def train(
                     weights_only=True,
                 ),
             )
+    if module.average is not None:
+        model.load_state_dict(module.average.module.state_dict())
     return recorder.history
+
+
+@contextmanager
+def _logits_over_time(model: nn.Module) -> Iterator[None]:
+    """Let a network of ours return the logits of each timestep; others return what they return."""
+    ours = isinstance(getattr(model, "over_time", None), bool)
+    if ours:
+        model.over_time = True  # type: ignore[assignment]  # a flag, no submodule
+    try:
+        yield
+    finally:
+        if ours:
+            del model.over_time
 
 
 class _Listed:

@@ -1,4 +1,4 @@
-"""The training step: reset, forward, cross-entropy on logits averaged over time, penalty."""
+"""The training step: reset, forward, loss, penalty."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from microglia.errors import TrainingError
 from microglia.frameworks import reset
@@ -15,15 +15,18 @@ from microglia.methods import Pruner
 from microglia.training.config import TrainingConfig
 from microglia.training.distillation import Distillation
 from microglia.training.logits import average_over_time
+from microglia.training.losses import classification_loss, firing_rate
 from microglia.training.optimiser import build_optimizer
 
 
 class TrainingModule(LightningModule):
     """Trains `model` as a classifier of (inputs, labels) batches.
 
-        loss = cross_entropy(mean over T of the logits, labels) + pruner.penalty()
+        loss = classification_loss(logits, labels) + activity · R + pruner.penalty()
 
-    or with a teacher that of `Distillation` in the cross-entropy's place.
+    with R of `firing_rate`, and with a teacher `Distillation` in the first term's place. With mixup
+    inputs are u · x + (1 − u) · x', u from Beta(α, α), and the first term is mixed alike; accuracy
+    is then that of the larger share's labels.
 
     Shapes: labels [N]; logits [N, classes], or [T, N, classes], then averaged over T; a tuple's
     first entry counts. Neuron states are reset before every forward pass.
@@ -50,6 +53,11 @@ class TrainingModule(LightningModule):
         self._optimizer = optimizer
         self._pruner = pruner
         self._distillation = distillation
+        self.average: AveragedModel | None = None
+        self._averaged = 0
+        if config.ema:
+            reset(model)
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
 
     def on_train_epoch_start(self) -> None:
         # Lightning takes the last batch without running the iterator to its end, so batches that
@@ -60,14 +68,21 @@ class TrainingModule(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         inputs, labels = batch
+        others, share = labels, 1.0
+        if self.config.mixup:
+            inputs, others, share = _mixed(inputs, labels, alpha=self.config.mixup)
         reset(self.model)
-        logits = average_over_time(self.model(inputs))
+        output, rate = self._run(inputs)
+        logits = average_over_time(output)
         if batch_idx == 0:
             _refuse_labels_outside(logits, labels)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        loss = classification_loss(output, labels, self.config)
+        if share < 1:
+            loss = share * loss + (1 - share) * classification_loss(output, others, self.config)
         if self._distillation is not None:
             loss = self._distillation.loss(inputs, logits, loss)
         penalty = torch.as_tensor(self._pruner.penalty() if self._pruner else 0.0).to(loss)
+        penalty = penalty + self.config.activity * rate
         total = loss + penalty
         if not torch.isfinite(total):
             raise TrainingError(self._explain_nan(inputs, float(loss.detach())))
@@ -78,11 +93,25 @@ class TrainingModule(LightningModule):
             "correct": (logits.argmax(1) == labels).sum().detach(),
         }
 
+    def _run(self, inputs: Tensor) -> tuple[Tensor, Tensor | float]:
+        """What the network gave, and its mean firing where that counts."""
+        if not self.config.activity:
+            return _first(self.model(inputs)), 0.0
+        with firing_rate(self.model) as rate:
+            return _first(self.model(inputs)), rate()
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         inputs, labels = batch
-        reset(self.model)
-        logits = average_over_time(self.model(inputs))
+        model = self.model if self.average is None else self.average.module
+        reset(model)
+        logits = average_over_time(model(inputs))
         return {"correct": (logits.argmax(1) == labels).sum()}
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.average is not None and self.global_step != self._averaged:
+            self._averaged = self.global_step
+            reset(self.model)
+            self.average.update_parameters(self.model)
 
     def on_train_epoch_end(self) -> None:
         # A membrane potential that is NaN never reaches the threshold, so the loss may stay finite.
@@ -150,6 +179,22 @@ def first_layer_without_numbers(model: nn.Module, inputs: Tensor) -> str | None:
         for handle in handles:
             handle.remove()
     return found[0] if found else None
+
+
+def _first(output: Any) -> Any:
+    """Of a tuple such as (logits, states) the logits."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _mixed(inputs: Tensor, labels: Tensor, *, alpha: float) -> tuple[Tensor, Tensor, float]:
+    """Inputs mixed with those of another order of the batch, the labels of these, and the share
+    that stays of the first, at least one half. The batch is axis 1 of [T, N, ...]."""
+    axis = 0 if len(inputs) == len(labels) else 1
+    other = torch.randperm(len(labels), device=inputs.device)
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    share = max(share, 1 - share)
+    mixed = share * inputs + (1 - share) * inputs.index_select(axis, other)
+    return mixed, labels[other], share
 
 
 def _refuse_labels_outside(logits: Tensor, labels: Tensor) -> None:
