@@ -106,12 +106,20 @@ class Breaks(Stripes):
             yield batch
 
 
+RECIPES = [
+    {},
+    {"ema": 0.9, "mixup": 0.4, "accumulate": 2},
+    {"activity": 0.5, "schedule": "one-cycle"},
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=["plain", "ema-mixup-accumulate", "activity"])
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("broken_epoch", [1, 2])
 def test_a_resumed_run_equals_the_straight_one_to_the_bit(
-    tmp_path: Path, broken_epoch: int, seed: int
+    tmp_path: Path, broken_epoch: int, seed: int, recipe: dict[str, Any]
 ) -> None:
-    config = TrainingConfig(epochs=3, learning_rate=4e-2)
+    config = TrainingConfig(epochs=3, learning_rate=4e-2, **recipe)
 
     def start() -> tuple[nn.Module, mg.SCA]:
         model = network(seed=seed)

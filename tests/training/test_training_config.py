@@ -28,6 +28,12 @@ from microglia.training import TrainingConfig, resolve_device
         ("accumulate", 0, "at least 1"),
         ("optimizer", "admw", "Did you mean 'adamw'?"),
         ("schedule", "cosin", "Did you mean 'cosine'?"),
+        ("loss", "te", "Did you mean 'tet'?"),
+        ("tet_share", 1.5, "[0, 1]"),
+        ("activity", -1.0, "at least 0"),
+        ("mixup", -0.1, "at least 0"),
+        ("mixup", math.nan, "at least 0"),
+        ("ema", 1.0, "[0, 1)"),
         ("precision", "bf16", "bf16-mixed"),
         ("device", "gpu", "cuda"),
         ("device", "cuda:x", "cuda"),
@@ -67,6 +73,25 @@ def test_learning_rate_at_the_places_the_equation_names() -> None:
     assert rate(99, schedule="cosine") == pytest.approx((1 + math.cos(math.pi * 0.99)) / 2)
     steps = [rate(s, schedule="step", step_count=4, step_factor=0.5) for s in (0, 24, 25, 50, 99)]
     assert steps == [1.0, 1.0, 0.5, 0.25, 0.125]
+
+
+def test_one_cycle_climbs_once_and_falls_to_nearly_nothing() -> None:
+    config = TrainingConfig(epochs=10, schedule="one-cycle")
+    rates = [
+        config.learning_rate_factor(step, total_steps=201, steps_per_epoch=20)
+        for step in range(201)
+    ]
+    assert rates[0] == pytest.approx(1 / 25)
+    assert rates[60] == max(rates) == pytest.approx(1)
+    assert rates[-1] == pytest.approx(1 / 250_000)
+    assert all(a < b for a, b in pairwise(rates[:61]))
+    assert all(a > b for a, b in pairwise(rates[60:]))
+    assert rates[30] == pytest.approx((1 + 1 / 25) / 2)
+
+
+def test_smoothed_labels_want_a_loss_that_has_them() -> None:
+    with pytest.raises(ConfigError, match="label_smoothing"):
+        TrainingConfig(loss="mse-rate", label_smoothing=0.1)
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

@@ -59,6 +59,9 @@ class TrainingModule(LightningModule):
             reset(model)
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
 
+    def on_train_start(self) -> None:
+        self._averaged = self.global_step
+
     def on_train_epoch_start(self) -> None:
         # Lightning takes the last batch without running the iterator to its end, so batches that
         # count their own epochs must be told.
