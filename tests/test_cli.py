@@ -49,6 +49,7 @@ device = "cpu"
 
 [pruning]
 sparsity = 0.5
+every_epochs = 0.5
 controls = ["dense", "uniform-slim"]
 
 [output]
@@ -396,6 +397,8 @@ def test_a_saved_file_executes_nothing(shell: Shell, finished: Path) -> None:
         (["measure", "."], ["holds no saved network"]),
         (["measure", "small.toml"], ["holds no saved network"]),
         (["frobnicate"], ["frobnicate"]),
+        (["inspect", "digits", "--channels", "0"], ["channels: at least 1"]),
+        (["prune", "small.toml", "--results", "/proc/none/x.jsonl"], ["can't be written"]),
         (["prune"], ["Missing argument"]),
         (["inspect", "digits", "--classes", "ten"], ["--classes"]),
     ],
@@ -468,6 +471,30 @@ def test_exit_codes_differ() -> None:
     assert len({kind.exit_code for kind in kinds}) == len(kinds)
 
 
+def test_the_version(shell: Shell) -> None:
+    assert shell("--version") == 0
+    assert shell.out == f"microglia {mg.__version__}\n"
+
+
+def test_settings_of_what_is_saved_or_done_are_refused(shell: Shell, finished: Path) -> None:
+    says(shell, shell("inspect", str(finished), "--width", "0.5"), "--width", "has its own")
+    code = shell("sensitivity", str(finished), "--training.epochs", "9")
+    says(shell, code, "training.epochs", "has its config already")
+
+
+def test_train_leaves_the_dense_network(shell: Shell) -> None:
+    text = SMALL.split("[pruning]")[0] + "[output]" + SMALL.split("[output]")[1]
+    (shell.folder / "plain.toml").write_text(text)
+    assert shell("train", "plain.toml", "-q") == 0
+    assert "accuracy" in shell.out
+    record = json.loads((shell.folder / "out" / "table.json").read_text())
+    assert list(record["table"]["rows"]) == ["dense"]
+    names = {p.name for p in (shell.folder / "out" / "networks" / "dense-seed0").iterdir()}
+    assert names == {"checkpoint.ckpt", "figures.json", "metrics.jsonl"}
+    says(shell, shell("train", "plain.toml", "-q"), "is there already")
+    assert shell("train", "plain.toml", "-q", "--resume") == 0
+
+
 def test_an_interrupt_is_130(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("microglia.cli.commands.methods", raising(KeyboardInterrupt()))
     assert shell("methods") == 130
@@ -525,6 +552,16 @@ def wait_for(pattern: str, folder: Path, started: subprocess.Popen[str]) -> None
     while not list(folder.glob(pattern)):
         assert started.poll() is None, started.communicate()
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("moment", [0.1, 0.5, 1.0, 1.5])
+def test_ctrl_c_while_packages_load_is_one_line(tmp_path: Path, moment: float) -> None:
+    started = process("methods", folder=tmp_path)
+    time.sleep(moment)
+    started.send_signal(signal.SIGINT)
+    _, err = started.communicate(timeout=120)
+    assert started.returncode in (0, 130, -signal.SIGINT)  # done; said; or Python itself began
+    assert "microglia" not in err.replace("microglia: interrupted\n", "")
 
 
 def test_ctrl_c_while_training_says_how_to_go_on(tmp_path: Path) -> None:

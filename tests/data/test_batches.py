@@ -8,6 +8,7 @@ from torch import Tensor
 
 from microglia.data import Batches, Images
 from microglia.data.augment import AUGMENTATIONS
+from microglia.data.encode import delta, latency, poisson
 from microglia.errors import ConfigError, DataError, TrainingError
 
 
@@ -128,6 +129,66 @@ def test_augmentation_shifts_and_flips_whole_images(name: str, shape: tuple[int,
     augmented = rule.apply(images, draws)
     for image, (down, right, flip), found in zip(images, draws.tolist(), augmented, strict=True):
         assert torch.equal(found, reference(image, down, right, bool(flip), rule.pad))
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 9, 12)])
+def test_cutout_blackens_one_square_of_each_image(shape: tuple[int, int, int]) -> None:
+    rule = AUGMENTATIONS["crop-flip-cutout"]
+    generator = torch.Generator().manual_seed(0)
+    images = torch.full((1000, *shape), 7, dtype=torch.uint8)
+    draws = rule.draw(1000, generator)
+    draws[:, :3] = torch.tensor([rule.pad, rule.pad, 0])  # neither shifted nor flipped
+    found = rule.apply(images, draws)
+    black = found[:, 0] == 0
+    for image, hole in zip(found, black, strict=True):
+        assert torch.equal(image == 0, hole.expand_as(image)), "the same place in every channel"
+        rows, columns = hole.any(1).nonzero().flatten(), hole.any(0).nonzero().flatten()
+        assert hole.sum() == len(rows) * len(columns), "one square, cut off at the border"
+        assert 4 <= len(rows) <= rule.hole
+        assert 4 <= len(columns) <= rule.hole
+    often = black.float().mean(0)
+    assert often.min() > 0.03, "every pixel has its turn"
+
+
+def test_encoders_by_hand() -> None:
+    x = torch.rand(6, 3, 4, 4, dtype=torch.float64)
+    trains = poisson(x, 4000, torch.Generator().manual_seed(0))
+    assert set(trains.unique().tolist()) == {0.0, 1.0}
+    assert torch.allclose(trains.mean(0), x, atol=0.04)
+    assert not poisson(torch.zeros_like(x), 50).any()
+    assert bool(poisson(torch.ones_like(x), 50).all())
+    early = latency(x, 5)
+    assert torch.equal(early.sum(0), torch.ones_like(x)), "each value fires once"
+    assert torch.equal(early.argmax(0), (4 * (1 - x)).round().long())
+    changes = torch.tensor([0.0, 0.5, 0.4, 0.4, -0.3]).reshape(5, 1, 1)
+    assert delta(changes, 0.3).flatten(1).tolist() == [[0, 0], [1, 0], [0, 0], [0, 0], [0, 1]]
+    for encode in (poisson, latency):
+        with pytest.raises(ConfigError, match=r"values in \[0, 1\]"):
+            encode(2 * x + 0.5, 3)
+    with pytest.raises(ConfigError, match="above 0"):
+        delta(changes, 0.0)
+
+
+@pytest.mark.parametrize("encoder", ["poisson", "latency"])
+def test_encoded_batches_are_spikes_of_the_pixels_and_repeat_themselves(encoder: str) -> None:
+    images = numbered(20)
+
+    def passes() -> list[Tensor]:
+        batches = Batches(images, batch_size=8, encoder=encoder, T=3, seed=4, shuffle=False)
+        return [x for _ in range(2) for x, _ in batches]
+
+    first, again = passes(), passes()
+    assert [tuple(x.shape) for x in first[:3]] == [(3, 8, 3, 6, 6)] * 2 + [(3, 4, 3, 6, 6)]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    if encoder == "latency":
+        assert torch.equal(first[0], latency(images.images[:8].float() / 255, 3))
+    else:
+        assert not torch.equal(first[0], first[3]), "the next epoch draws anew"
+    for settings in ({"T": None}, {"T": 0}):
+        with pytest.raises(ConfigError, match="wants images and T"):
+            Batches(images, batch_size=8, encoder=encoder, **settings)
+    with pytest.raises(ConfigError, match="Did you mean 'poisson'"):
+        Batches(images, batch_size=8, encoder="poison", T=3)
 
 
 @pytest.mark.parametrize("name", ["crop-flip", "shift"])

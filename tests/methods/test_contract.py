@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 import microglia as mg
 from microglia.methods import METHODS, Change, Pruner
-from microglia.methods.parts import budget
+from microglia.methods.parts import clock
 from microglia.structure.cost import macs, parameters
 from zoo import CASES, make
 
@@ -131,9 +131,9 @@ def test_synops_and_latency_are_targets_too(
 ) -> None:
     # A clock that counts parameters: nothing here may depend on how fast the machine is.
     monkeypatch.setattr(
-        budget,
-        "_latency_ratio",
-        lambda small, dense, x: count(small) / count(dense),
+        clock,
+        "relative_times",
+        lambda networks, dense, x: [count(small) / count(dense) for small in networks],
     )
     for quantity in ("synops", "latency"):
         if quantity == "synops" and method.needs == "initialisation":
@@ -210,9 +210,26 @@ def test_detach_gives_the_users_own_network_back(method: type[Pruner]) -> None:
         assert not mine._forward_hooks
         assert not mine._forward_pre_hooks
     assert not loop.optimizer._optimizer_step_post_hooks
-    for call in (loop.pruner.step, loop.pruner.calibrate, loop.pruner.compact):
+    pruner = loop.pruner
+    for call in (pruner.step, pruner.calibrate, pruner.compact, pruner.penalty, pruner.kept):
         with pytest.raises(mg.ConfigError, match=r"detached.*compact\(\) before"):
             call()
+    with pytest.raises(mg.ConfigError, match="detached"):
+        pruner.state_dict()
+    with pytest.raises(mg.ConfigError, match="detached"):
+        _ = pruner.sparsity_reached
+    assert "detached" in str(pruner)
+
+
+def test_a_trained_networks_method_wants_to_see_it_before_it_compacts(
+    method: type[Pruner],
+) -> None:
+    loop = Loop(method, "chain", sparsity=0.5)
+    if method.needs == "trained":
+        with pytest.raises(mg.ConfigError, match=r"call calibrate\(batches\)"):
+            loop.pruner.compact()
+    else:
+        loop.pruner.compact()
 
 
 def test_only_optimizer_steps_count(method: type[Pruner]) -> None:
@@ -291,6 +308,91 @@ def test_a_refused_network_is_left_alone(method: type[Pruner]) -> None:
         method(model, example_input=x, sparsity=0.9, floor=8, **settings)
     assert list(model.state_dict()) == keys
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+WRONG: dict[str, Any] = {
+    "optimizer": "adam",
+    "target": 0.4,
+    "seed": "a",
+    "protect": "body*",
+    "example_input": None,
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_setting_of_the_wrong_kind_leaves_the_network_alone(
+    method: type[Pruner], name: str
+) -> None:
+    model, x = make("chain")
+    keys = list(model.state_dict())
+    settings: dict[str, Any] = {"example_input": x, name: WRONG[name]}
+    settings |= {"every": 1} if method.needs == "training" else {}
+    settings |= {} if name == "target" else {"sparsity": 0.5}
+    with pytest.raises(mg.ConfigError, match=name):
+        method(model, **settings)
+    assert list(model.state_dict()) == keys
+
+
+def test_what_is_no_network_is_refused(method: type[Pruner]) -> None:
+    settings = {"every": 1} if method.needs == "training" else {}
+    with pytest.raises(mg.ConfigError, match="wanted a network"):
+        method(None, example_input=torch.rand(2), sparsity=0.5, **settings)  # type: ignore[arg-type]
+
+
+def test_an_optimizer_of_another_network_is_refused(method: type[Pruner]) -> None:
+    (model, x), (other, _) = make("chain"), make("chain")
+    settings = {"every": 1} if method.needs == "training" else {}
+    with pytest.raises(mg.ConfigError, match="none of the network's parameters"):
+        method(
+            model,
+            example_input=x,
+            sparsity=0.5,
+            optimizer=torch.optim.SGD(other.parameters(), lr=0.1),
+            **settings,
+        )
+
+
+def test_an_optimizer_that_never_steps_is_noticed(method: type[Pruner]) -> None:
+    loop = Loop(method, "chain", sparsity=0.5)
+    for _ in range(99):
+        loop.pruner.step()
+    with pytest.warns(UserWarning, match="never stepped"):
+        loop.pruner.step()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_noisy_clock_moves_a_latency_target_little(
+    method: type[Pruner], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = torch.Generator().manual_seed(seed)
+
+    def noisy(networks: list[nn.Module], dense: nn.Module, x: Any) -> list[float]:
+        noise = 0.2 * torch.randn(len(networks), generator=dice)
+        return [
+            count(small) / count(dense) * (1 + float(n))
+            for small, n in zip(networks, noise, strict=True)
+        ]
+
+    monkeypatch.setattr(clock, "relative_times", noisy)
+    loop = Loop(method, "chain", target={"latency": 0.6})
+    reached = count(loop.prune().compact().model) / count(loop.model)
+    assert 0.35 < reached < 0.85
+
+
+def test_clocks_are_of_the_networks_in_their_order() -> None:
+    class Slow(nn.Module):
+        def __init__(self, loops: int) -> None:
+            super().__init__()
+            self.loops = loops
+
+        def forward(self, x: Tensor) -> Tensor:
+            for _ in range(self.loops):
+                x = x @ x
+            return x
+
+    times = clock.relative_times([Slow(2), Slow(40)], Slow(200), torch.eye(60))
+    assert times.shape == (2,)
+    assert 0 < times[0] < times[1]
 
 
 def test_a_network_holds_one_pruner_at_a_time(method: type[Pruner]) -> None:

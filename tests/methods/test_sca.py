@@ -341,3 +341,9 @@ def test_sca_does_not_calibrate() -> None:
     loop = Loop(SCA, "chain", sparsity=0.5)
     with pytest.raises(mg.ConfigError, match="nothing to calibrate"):
         loop.pruner.calibrate([loop.x])
+
+
+def test_a_misspelt_setting_is_named() -> None:
+    model, x = zoo.make("chain")
+    with pytest.raises(mg.ConfigError, match=r"no setting 'sparsityy'.*Did you mean 'sparsity'"):
+        mg.SCA(model, example_input=x, sparsityy=0.5, every=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,10 +105,22 @@ def invoke(command: typer.Typer, arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"microglia {version('microglia')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; works anywhere.")
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Makes spiking neural networks smaller, and proves it."""
@@ -307,11 +320,13 @@ def sensitivity(
 @app.command(epilog=INSPECT_EXAMPLES)
 def inspect(
     target: Annotated[str, typer.Argument(help="A network's name, or a saved one's directory.")],
-    classes: Annotated[int, typer.Option(help="Of a network by name.")] = 10,
+    classes: Annotated[
+        int | None, typer.Option(help="Of a network by name, as all of these; 10.")
+    ] = None,
     channels: Annotated[int | None, typer.Option(help="Of its images; 3, digits 1.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of its images; 32, digits 8.")] = None,
-    steps: Annotated[int, typer.Option("--T", help="Timesteps.")] = 4,
-    width: Annotated[float, typer.Option(help="Multiplies the channels.")] = 1.0,
+    steps: Annotated[int | None, typer.Option("--T", help="Timesteps; 4.")] = None,
+    width: Annotated[float | None, typer.Option(help="Multiplies the channels.")] = None,
 ) -> None:
     """Print what a network is made of: parameters, and the groups of channels that go together."""
     from microglia.cli import commands

@@ -43,7 +43,7 @@ from microglia.experiment.trial import train_dense
 from microglia.methods import method_named
 from microglia.metrics import measure as measure_network
 from microglia.metrics import measure_size
-from microglia.networks import build, network_names
+from microglia.networks import PLANS, build, network_names
 from microglia.report import console_table, write_figures
 from microglia.runtime import keep_freed_memory
 from microglia.training import has_checkpoint, resolve_device
@@ -96,6 +96,8 @@ def _run(
     progress: bool,
 ) -> None:
     keep_freed_memory()  # the process is ours
+    if config.output.results is not None:
+        _check_writable(Path(config.output.results))
     try:
         run = do(config, resume=resume, progress=progress)
     except (KeyboardInterrupt, DataError):
@@ -165,6 +167,11 @@ def sensitivity(
     scores = get_args(Score)
     if score not in scores:
         raise ConfigError(f"score: '{score}' is unknown.{nearest(score, list(scores))}")
+    if path.is_dir() and flags:
+        raise ConfigError(
+            f"{', '.join(flags)}: '{path}' is a run, which has its config already; give its TOML "
+            "file to train another network"
+        )
     config = _config(path / CONFIG if path.is_dir() else path, flags)
     work = path if path.is_dir() else out or Path("runs") / "sensitivity"
     hold_config(config, work, remedy="name another folder with --out")
@@ -203,23 +210,36 @@ def inspect(
     console: Console,
     target: str,
     *,
-    classes: int,
+    classes: int | None,
     channels: int | None,
     size: int | None,
-    T: int,
-    width: float,
+    T: int | None,
+    width: float | None,
 ) -> None:
     """Print parameters and structure of a network by name, or of a saved one."""
+    given = {"classes": classes, "channels": channels, "size": size, "T": T, "width": width}
+    given = {name: value for name, value in given.items() if value is not None}
     if target in network_names():
-        side = size or (8 if target == "digits" else 32)
-        planes = channels or (1 if target == "digits" else 3)
+        usual = PLANS[target].size if target in PLANS else 32
+        settings: dict[str, Any] = {
+            "classes": 10,
+            "channels": 1 if target == "digits" else 3,
+            "size": usual,
+        }
+        settings |= given
         torch.manual_seed(0)
-        named = build(target, classes=classes, channels=planes, T=T, size=side, width=width)
-        _print_structure(console, named, example=torch.rand(2, planes, side, side))
+        named = build(target, **settings)
+        shape = (2, settings["channels"], settings["size"], settings["size"])
+        _print_structure(console, named, example=torch.rand(shape))
         return
     if not Path(target).exists():
         raise DataError(
             f"'{target}' is neither a network nor a directory.{nearest(target, network_names())}"
+        )
+    if given:
+        raise ConfigError(
+            f"{', '.join(f'--{name}' for name in given)}: '{target}' is a saved network, which has "
+            "its own"
         )
     saved = find_saved(Path(target))
     model, kept, certificate = saved.load(), _kept_table(saved), saved.certificate()
@@ -248,7 +268,15 @@ def measure(
             f"data: the network takes images of {_by(wanted)} (channels x height x width), these "
             f"are {_by(given)}."
         )
-    batches = Batches(images, batch_size=batch_size, shuffle=False, device=place)
+    config = saved.run()
+    batches = Batches(
+        images,
+        batch_size=batch_size,
+        shuffle=False,
+        device=place,
+        encoder=config.data.encoder if config else "direct",
+        T=saved.timesteps(),
+    )
     figures = measure_network(model, batches, latency_repeats=0)
     first, _ = next(iter(batches))
     figures = clocked({"": model}, first, repeats=LATENCY_REPEATS)[""].on(figures)
@@ -273,6 +301,15 @@ def methods(console: Console) -> None:
     for name, cls in mg.METHODS.items():
         table.add_row(name, cls.prunes, cls.budget_kind, cls.needs, cls.source)
     console.print(table)
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before hours of training that nothing can be appended there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise DataError(f"output.results: '{path}' can't be written ({error.strerror})") from error
 
 
 def _config(
@@ -321,7 +358,7 @@ def _kept_table(saved: Saved) -> Table:
 
 def _test_images(saved: Saved, data: str | None) -> Images:
     """The test images: of the run that the network belongs to, or of other data."""
-    config = RunConfig.from_file(saved.config) if saved.config is not None else None
+    config = saved.run()
     if config is not None and data in (None, config.data.source):
         return load_data(config).test  # with the run's rows, size and normalisation
     if data is None:

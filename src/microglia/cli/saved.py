@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import microglia as mg
 from microglia.errors import DataError
+from microglia.experiment import RunConfig
 from microglia.surgery.record import (
     STRUCTURE,
     Record,
@@ -44,6 +45,10 @@ class Saved:
         arguments = self._arguments()
         channels, size = int(arguments["channels"]), int(arguments.get("size") or 32)
         return torch.rand(2, channels, size, size)
+
+    def run(self) -> RunConfig | None:
+        """The config of its run."""
+        return RunConfig.from_file(self.config) if self.config else None
 
     def timesteps(self) -> int:
         """T that the network was built for."""

@@ -1,4 +1,4 @@
-"""Random crops and flips of a whole batch at once."""
+"""Random crops, flips and holes of a whole batch at once."""
 
 from dataclasses import dataclass
 
@@ -11,22 +11,40 @@ from microglia.errors import ConfigError, nearest
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Shift by up to ``pad`` pixels in each direction (what moves in is black), and flip left to
-    right with probability one half if ``flip``."""
+    """Shift by up to ``pad`` pixels in each direction (what moves in is black), flip left to right
+    with probability one half if ``flip``, then blacken a square of ``hole`` pixels a side around a
+    place drawn from the whole image (cutout; DeVries and Taylor, 2017)."""
 
     pad: int = 0
     flip: bool = False
+    hole: int = 0
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """For each of ``count`` images: shift down, shift right, flip; int64 [count, 3]."""
+        """For each of ``count`` images: shift down, shift right, flip; int64 [count, 3]. With a
+        hole two more say where it is, in 1/2¹⁶ of the sides."""
         shifts = torch.randint(0, 2 * self.pad + 1, (count, 2), generator=generator)
         flips = torch.randint(0, 2 if self.flip else 1, (count, 1), generator=generator)
-        return torch.cat([shifts, flips], dim=1)
+        if not self.hole:
+            return torch.cat([shifts, flips], dim=1)
+        places = torch.randint(0, 1 << 16, (count, 2), generator=generator)
+        return torch.cat([shifts, flips, places], dim=1)
 
     def apply(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Images [N, C, H, W] shifted and flipped as drawn ([N, 3], on the same device)."""
-        if not (self.pad or self.flip):
-            return images
+        """Images [N, C, H, W] changed as drawn ([N, 3 or 5], on the same device)."""
+        if self.pad or self.flip:
+            images = self._moved(images, draws[:, :3])
+        return self._holed(images, draws[:, 3:]) if self.hole else images
+
+    def _holed(self, images: Tensor, places: Tensor) -> Tensor:
+        inside = []
+        for side, place in zip(images.shape[-2:], places.unbind(1), strict=True):
+            first = (place * side >> 16) - self.hole // 2
+            pixels = torch.arange(side, device=images.device)
+            inside.append((pixels >= first[:, None]) & (pixels < first[:, None] + self.hole))
+        hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+        return images.masked_fill(hole, 0)
+
+    def _moved(self, images: Tensor, draws: Tensor) -> Tensor:
         count, channels, height, width = images.shape
         down, right, flip = draws.unsqueeze(-1).unbind(1)
         rows = torch.arange(height, device=images.device) + down
@@ -43,13 +61,15 @@ class Augmentation:
 AUGMENTATIONS = {
     "none": Augmentation(),
     "crop-flip": Augmentation(pad=4, flip=True),
+    "crop-flip-cutout": Augmentation(pad=4, flip=True, hole=8),
     "shift": Augmentation(pad=1),
 }
 
 
 def augmentation(name: str) -> Augmentation:
-    """The augmentation of this name: "crop-flip" (CIFAR's: pad 4, crop, flip), "shift" (by one
-    pixel, for digits) or "none". Raises ConfigError for another."""
+    """The augmentation of this name: "crop-flip" (CIFAR's: pad 4, crop, flip), the same with a
+    "-cutout" of 8x8, "shift" (by one pixel, for digits) or "none". Raises ConfigError for another.
+    """
     if name not in AUGMENTATIONS:
         raise ConfigError(f"augment: '{name}' is unknown.{nearest(name, list(AUGMENTATIONS))}")
     return AUGMENTATIONS[name]

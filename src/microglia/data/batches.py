@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from microglia.data.augment import augmentation
+from microglia.data.encode import ENCODERS, latency, poisson
 from microglia.data.images import Images
-from microglia.errors import ConfigError, TrainingError
+from microglia.errors import ConfigError, TrainingError, nearest
 
 
 class Batches:
@@ -16,7 +17,9 @@ class Batches:
     each channel, and int64 [N]. Frames of events come as [T, N, C, H, W], the numbers of events.
 
     The whole set lies on ``device`` as uint8; batches are cut, augmented and normalised there.
-    ``augment`` is "crop-flip", "shift" or "none". The order and the augmentation of an epoch depend
+    ``augment`` is a word of `AUGMENTATIONS`. ``encoder`` "poisson" or "latency" turns images, their
+    pixels in [0, 1] and not normalised, into T steps of spikes (see `encode`); "direct" leaves it
+    to the network. The order and the augmentation of an epoch depend
     on ``seed`` and the epoch's number alone, never on what was iterated before. A pass that runs to
     its end moves on to the next epoch; `set_epoch` chooses one. A broken-off pass changes nothing:
     the next begins the epoch again.
@@ -35,6 +38,8 @@ class Batches:
         batch_size: int,
         seed: int = 0,
         augment: str = "none",
+        encoder: str = "direct",
+        T: int | None = None,
         shuffle: bool = True,
         drop_last: bool = False,
         device: torch.device | str = "cpu",
@@ -47,6 +52,14 @@ class Batches:
             raise ConfigError(
                 f"batch_size: {batch_size} with drop_last leaves no batch of {len(images)} images"
             )
+        if encoder not in ENCODERS:
+            raise ConfigError(f"encoder: '{encoder}' is unknown.{nearest(encoder, list(ENCODERS))}")
+        if encoder != "direct" and (T is None or T < 1 or images.frames):
+            raise ConfigError(
+                f"encoder: '{encoder}' wants images and T of at least 1, got T = {T}"
+                + (" and frames of events, which are spikes already" if images.frames else "")
+            )
+        self.encoder, self.T = encoder, T
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
@@ -93,8 +106,17 @@ class Batches:
             part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
             rows = order[part]
             images = self._augmented(self._images.index_select(0, rows), draws[part])
-            yield images.float() * self._scale + self._shift, self._labels[rows]
+            yield self._encoded(images, batch), self._labels[rows]
         self._epoch, self._taken = self._epoch + 1, 0
+
+    def _encoded(self, images: Tensor, batch: int) -> Tensor:
+        """What the network is given of these pixels."""
+        if self.encoder == "direct" or self.T is None:
+            return images.float() * self._scale + self._shift
+        if self.encoder == "latency":
+            return latency(images.float() / 255, self.T)
+        generator = torch.Generator(self.device).manual_seed(self._mixed(batch + 1))
+        return poisson(images.float() / 255, self.T, generator)
 
     def _augmented(self, images: Tensor, draws: Tensor) -> Tensor:
         """All frames of a sample are moved alike, and time goes first."""
@@ -105,13 +127,17 @@ class Batches:
 
     def _plan(self) -> tuple[Tensor, Tensor]:
         """The order of the epoch's images and the augmentation drawn for each place in it."""
-        mixed = np.random.SeedSequence((self.seed, self._epoch)).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(mixed[0]) >> 1)
+        generator = torch.Generator().manual_seed(self._mixed())
         order = torch.randperm(self._count, generator=generator)
         if not self.shuffle:
             order = torch.arange(self._count)
         draws = self.augmentation.draw(self._count, generator)
         return order.to(self.device), draws.to(self.device)
+
+    def _mixed(self, *more: int) -> int:
+        """A seed that follows from that of the batches, the epoch, and what else is given."""
+        words = np.random.SeedSequence((self.seed, self._epoch, *more))
+        return int(words.generate_state(1, np.uint64)[0]) >> 1
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its batches have been taken."""

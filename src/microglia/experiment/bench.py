@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,14 +47,7 @@ class Bench:
         return build_network(self.config.network, self.splits.train)
 
     def training_batches(self, seed: int) -> Batches:
-        data = self.config.data
-        return Batches(
-            self.splits.train,
-            batch_size=data.batch_size,
-            seed=seed,
-            augment=data.augment,
-            device=self.device,
-        )
+        return self._batches(self.splits.train, seed=seed, augment=self.config.data.augment)
 
     def validation_batches(self) -> Batches:
         return self._in_order(self.splits.validation)
@@ -63,7 +57,7 @@ class Bench:
 
     def example(self, count: int = EXAMPLES) -> Tensor:
         """The first training images, normalised, on the CPU: [count, C, H, W], or frames."""
-        images, _ = next(iter(Batches(self.splits.train, batch_size=count, shuffle=False)))
+        images, _ = next(iter(self._in_order(self.splits.train, batch_size=count, device="cpu")))
         return images
 
     @property
@@ -77,10 +71,13 @@ class Bench:
         first = name == self.config.pruning.method and seed == self.config.seeds[0]
         return self.work if first else self.work / "networks" / f"{name}-seed{seed}"
 
-    def _in_order(self, images: Images) -> Batches:
-        return Batches(
-            images, batch_size=self.config.data.batch_size, shuffle=False, device=self.device
-        )
+    def _in_order(self, images: Images, **settings: Any) -> Batches:
+        return self._batches(images, shuffle=False, **settings)
+
+    def _batches(self, images: Images, **settings: Any) -> Batches:
+        data = self.config.data
+        usual = {"batch_size": data.batch_size, "device": self.device, "encoder": data.encoder}
+        return Batches(images, T=self.config.network.T, **{**usual, **settings})
 
 
 def load_data(config: RunConfig) -> Splits:

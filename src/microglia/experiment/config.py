@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from microglia.data.encode import ENCODERS
 from microglia.data.events import SPLITS_BY
 from microglia.errors import ConfigError, nearest
 from microglia.experiment.toml import dump, from_table, read_table
@@ -50,8 +51,9 @@ class DataConfig:
     """Where the images come from; see `microglia.data.load_splits`.
 
     Rows are `[first, end)` of the training part; `validation_share` takes instead the last part of
-    each class. Events become `network.T` frames, cut by "time" or by "count". The validation images
-    are only watched; the test images are measured once, at the end.
+    each class. Pixels are normalised, or through an `encoder`, "poisson" or "latency", spikes of
+    `network.T` steps. Events become `network.T` frames, cut by "time" or by "count". The validation
+    images are only watched; the test images are measured once, at the end.
     """
 
     source: str
@@ -64,6 +66,7 @@ class DataConfig:
     validation_share: float | None = None
     batch_size: int = 64
     augment: str = "none"
+    encoder: str = "direct"
 
     def __post_init__(self) -> None:
         _check("data.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
@@ -71,6 +74,10 @@ class DataConfig:
             raise ConfigError(
                 f"data.split_by: '{self.split_by}' is unknown."
                 f"{nearest(self.split_by, list(SPLITS_BY))}"
+            )
+        if self.encoder not in ENCODERS:
+            raise ConfigError(
+                f"data.encoder: '{self.encoder}' is unknown.{nearest(self.encoder, list(ENCODERS))}"
             )
         if self.validation_share is not None:
             share = self.validation_share

@@ -62,11 +62,12 @@ def check_pruning(bench: Bench) -> None:
     pruner = _pruner(bench, model, optimizer, name=pruning.method, seed=seed, budget=budget)
     pruner.detach()
     schedule, steps = getattr(pruner, "schedule", None), bench.steps_per_epoch
-    if schedule is not None and schedule.first > bench.config.training.epochs * steps:
+    if schedule is not None and schedule.first >= bench.config.training.epochs * steps:
         raise ConfigError(
             f"pruning: the first change of structure would come after {schedule.first / steps:g} "
-            f"epochs, and training ends after {bench.config.training.epochs}. Train longer, or "
-            "lower pruning.every_epochs or pruning.warmup_epochs."
+            f"epochs, and training ends after {bench.config.training.epochs}, so that what is left "
+            "would not be trained. Train longer, or lower pruning.every_epochs or "
+            "pruning.warmup_epochs."
         )
 
 

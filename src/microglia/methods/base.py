@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -22,6 +23,7 @@ from microglia.methods.parts.budget import (
     cost_function,
     meet,
 )
+from microglia.methods.parts.clock import channels_for_time
 from microglia.methods.parts.part import Part
 from microglia.methods.parts.prunable import named, prunable
 from microglia.methods.parts.scope import Scope, Scores, partition, rounded, select, top
@@ -29,7 +31,9 @@ from microglia.methods.parts.scores import open_filters
 from microglia.methods.parts.traffic import Traffic
 from microglia.methods.parts.trained import Forward, call
 from microglia.structure import Keep
-from microglia.surgery import Compact, Ledger, analyse, compact
+from microglia.surgery import Compact, Ledger, analyse, compact, cut
+
+PATIENCE = 100  # calls of step() without a step of the optimizer, until it is said
 
 
 class Pruner(ABC):
@@ -86,6 +90,7 @@ class Pruner(ABC):
     ) -> None:
         self.budget = Budget(sparsity, target)
         _check(floor=floor, round_to=round_to, scope=scope, residual=residual, rate=penalty)
+        _check_network(model, optimizer, seed)
         self.model, self.example_input, self.optimizer = model, example_input, optimizer
         self.floor, self.round_to, self.scope, self.rate = floor, round_to, scope, penalty
         self.ledger = ledger
@@ -100,6 +105,7 @@ class Pruner(ABC):
         """Updates made."""
         self.last_scores: dict[str, Tensor] = {}
         self._unseen = 0
+        self._idle = 0
         self._solved: int | None = None
         self._dense_cost: float | None = None
         self._rows: list[tuple[str, int, Tensor]] | None = None
@@ -118,6 +124,7 @@ class Pruner(ABC):
         Closed channels keep their weights: nothing else trains these, so that the penalty alone
         would wear them down, and with them what regrowth could bring back.
         """
+        self._check_attached()
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         total = torch.zeros((), device=device)
         if self.rate:
@@ -144,8 +151,15 @@ class Pruner(ABC):
         elif not self._unseen:
             for part in self._parts.values():
                 part.skip()
+            self._idle += 1
+            if self._idle == PATIENCE:
+                warnings.warn(
+                    f"step() was called {PATIENCE} times and the pruner's optimizer never stepped; "
+                    "is the loop's optimizer the one that the pruner was given?",
+                    stacklevel=2,
+                )
             return None
-        self._unseen = 0
+        self._unseen = self._idle = 0
         return self._update() if self._due() else None
 
     def calibrate(self, batches: Iterable[Any] = (), *, forward: Forward | None = None) -> Change:
@@ -180,13 +194,18 @@ class Pruner(ABC):
 
         Raises:
             CertificateError: it does not compute what the gated network computes.
-            ConfigError: the pruner was detached.
+            ConfigError: the pruner was detached, or a method for trained networks wasn't given one.
         """
-        self._check_attached()
+        keep = self._open()
+        if self.needs == "trained" and not self.changes:
+            raise ConfigError(
+                f"'{self.name}' has pruned nothing yet: train the network, then call "
+                "calibrate(batches) and compact()"
+            )
         return compact(
             self.model,
             self.structure,
-            self.gates.keep(),
+            keep,
             example_input=self.example_input,
             optimizer=self.optimizer,
             scheduler=scheduler,
@@ -207,11 +226,11 @@ class Pruner(ABC):
     @property
     def sparsity_reached(self) -> float:
         """Fraction of the prunable channels that are closed now."""
-        return sparsity_of(self.gates.keep())
+        return sparsity_of(self._open())
 
     def kept(self) -> dict[str, int]:
         """Channels of each group that are open now."""
-        return {name: int(mask.sum()) for name, mask in self.gates.keep().items()}
+        return {name: int(mask.sum()) for name, mask in self._open().items()}
 
     def scores(self) -> dict[str, Tensor]:
         """The scores of the last update, `[size]` for each group; empty before the first."""
@@ -226,7 +245,7 @@ class Pruner(ABC):
             "unseen": self._unseen,
             "solved": self._solved,
             "dense_cost": self._dense_cost,
-            "masks": self.gates.keep(),
+            "masks": self._open(),
             "scores": self.scores(),
             "generator": self.generator.get_state(),
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
@@ -251,7 +270,18 @@ class Pruner(ABC):
         for name, part in self._parts.items():
             part.load_state_dict(state["parts"][name])
 
+    def _open(self) -> dict[str, Tensor]:
+        """The masks.
+
+        Raises:
+            ConfigError: the pruner was detached.
+        """
+        self._check_attached()
+        return self.gates.keep()
+
     def __str__(self) -> str:
+        if not self.gates.attached:
+            return f"{self.name}: detached after {self.steps} steps and {self.changes} updates"
         open_, total = sum(self.kept().values()), sum(g.size for g in self.structure.groups)
         return (
             f"{self.name}: {open_} of {total} channels open in {len(self.structure.groups)} "
@@ -296,10 +326,21 @@ class Pruner(ABC):
             )
             return keep
         ((quantity, fraction),) = self.budget.target.items()
-        if quantity == "latency" and self._solved is not None:
-            kept: Keep = propose(self._solved)  # a clock is read once, not at every update
-            return kept
         least = sum(self._least(g.name) for g in self.structure.groups)
+        most = sum(g.size for g in self.structure.groups)
+        if quantity == "latency":
+            if self._solved is None:  # a clock is read once, not at every update
+                self._solved = channels_for_time(
+                    propose,
+                    lambda keep: cut(self.model, self.structure, keep)[0],
+                    cut(self.model, self.structure, {})[0],
+                    example_input=self.example_input,
+                    fraction=fraction,
+                    least=least,
+                    most=most,
+                )
+            kept: Keep = propose(self._solved)
+            return kept
         traffic = self._parts.get("traffic")
         if isinstance(traffic, Traffic) and not traffic.seen():
             raise ConfigError(
@@ -308,9 +349,7 @@ class Pruner(ABC):
             )
         cost = cost_function(
             quantity,
-            self.model,
             self.structure,
-            example_input=self.example_input,
             density=traffic.density() if isinstance(traffic, Traffic) else {},
         )
         if self._dense_cost is None:  # of the network as it came, however it fires later
@@ -321,7 +360,7 @@ class Pruner(ABC):
             whole=self._dense_cost,
             fraction=fraction,
             least=least,
-            most=sum(g.size for g in self.structure.groups),
+            most=most,
             nearest=self.needs == "initialisation",
             what=quantity,
         )
@@ -390,9 +429,7 @@ class Pruner(ABC):
             raise
 
     def _check_target(self, quantity: str, fraction: float) -> None:
-        cost = cost_function(
-            quantity, self.model, self.structure, example_input=self.example_input, density={}
-        )
+        cost = cost_function(quantity, self.structure, density={})
         sizes = {g.name: (g.size, self._least(g.name)) for g in self.structure.groups}
         check_reachable(
             cost({name: torch.arange(size) < least for name, (size, least) in sizes.items()}),
@@ -401,6 +438,22 @@ class Pruner(ABC):
             least=sum(least for _, least in sizes.values()),
             what=quantity,
         )
+
+
+def _check_network(model: Any, optimizer: Any, seed: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"wanted a network, a torch.nn.Module; got a {type(model).__name__}")
+    if type(seed) is not int or seed < 0:
+        raise ConfigError(f"seed is a whole number, at least 0; got {seed!r}")
+    if optimizer is None:
+        return
+    if not isinstance(optimizer, Optimizer):
+        raise ConfigError(
+            f"optimizer: wanted a torch.optim.Optimizer, got a {type(optimizer).__name__}"
+        )
+    mine = {id(p) for p in model.parameters()}
+    if not any(id(p) in mine for group in optimizer.param_groups for p in group["params"]):
+        raise ConfigError("optimizer: it holds none of the network's parameters")
 
 
 def _check(*, floor: int, round_to: int, scope: str, residual: str, rate: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -74,6 +75,10 @@ class SCA(Pruner):
         samples: int | None = 4,
         **settings: Any,
     ) -> None:
+        known = list(inspect.signature(Pruner).parameters)
+        for name in settings:
+            if name not in known:
+                raise ConfigError(f"SCA has no setting '{name}'.{nearest(name, known)}")
         self.schedule = Interval(every, every if warmup is None else warmup, until)
         if score not in SCORES:
             raise ConfigError(f"score can't be {score!r}.{nearest(str(score), SCORES)}")

@@ -16,6 +16,7 @@ from microglia.networks.resnet19 import ResNet19
 from microglia.networks.zoo import MODULES, WITH_OWN_NEURON, zoo_network
 
 __all__ = [
+    "PLANS",
     "Network",
     "Neuron",
     "Norm",

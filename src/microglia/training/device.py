@@ -20,12 +20,10 @@ def resolve_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise TrainingError(
-                f"training.device: '{name}' is not here; PyTorch sees {count} CUDA devices. "
-                f"Set training.device to 'cpu' or 'auto'."
+                f"device: '{name}' is not here; PyTorch sees {count} CUDA devices. "
+                f"Set it to 'cpu' or 'auto'."
             )
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise TrainingError(
-            "training.device: 'mps' is not here. Set training.device to 'cpu' or 'auto'."
-        )
+        raise TrainingError("device: 'mps' is not here. Set it to 'cpu' or 'auto'.")
     return device

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from microglia.errors import ConfigError, nearest
-from microglia.frameworks import reset
-from microglia.structure import Keep, Structure, as_arguments
+from microglia.structure import Keep, Structure
 from microglia.structure.cost import macs, parameters, synops
-from microglia.surgery import cut
 
 Quantity = Literal["parameters", "macs", "synops", "latency"]
 QUANTITIES = ("parameters", "macs", "synops", "latency")
@@ -39,6 +33,10 @@ class Budget:
             if not isinstance(value, (int, float)) or not 0 <= value < 1:
                 raise ConfigError(f"sparsity is the fraction taken away, in [0, 1); got {value!r}")
         if self.target is not None:
+            if not isinstance(self.target, Mapping):
+                raise ConfigError(
+                    f"target names a quantity, such as {{'macs': 0.4}}; got {self.target!r}"
+                )
             if len(self.target) != 1:
                 raise ConfigError(f"target names one quantity, got {dict(self.target)}")
             ((quantity, fraction),) = self.target.items()
@@ -106,49 +104,11 @@ def check_reachable(fewest: float, *, whole: float, fraction: float, least: int,
 
 
 def cost_function(
-    quantity: str,
-    model: nn.Module,
-    structure: Structure,
-    *,
-    example_input: Any,
-    density: Mapping[str, Tensor],
+    quantity: str, structure: Structure, *, density: Mapping[str, Tensor]
 ) -> Callable[[Keep], float]:
-    """What a mask costs, in the unit of the quantity."""
+    """What a mask costs in parameters, MACs or SynOps."""
     if quantity == "parameters":
         return lambda keep: float(parameters(structure, keep))
     if quantity == "macs":
         return lambda keep: float(macs(structure, keep))
-    if quantity == "synops":
-        return lambda keep: synops(structure, keep, density)
-    dense = cut(model, structure, {})[0]
-    return lambda keep: _latency_ratio(cut(model, structure, keep)[0], dense, example_input)
-
-
-def _latency_ratio(
-    small: nn.Module, dense: nn.Module, example_input: Any, *, repeats: int = 9
-) -> float:
-    """Median over interleaved pairs of the time of a forward pass, small over dense.
-
-    Under torch.distributed the mean over the ranks, so that every rank chooses the same mask.
-    """
-    device = next((p.device for p in dense.parameters()), torch.device("cpu"))
-    arguments = tuple(
-        x.to(device) if isinstance(x, Tensor) else x for x in as_arguments(example_input)
-    )
-    ratios = []
-    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        for _ in range(repeats + 2):
-            times = []
-            for model in (small.eval(), dense.eval()):
-                reset(model)
-                start = time.perf_counter()
-                model(*arguments)
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-                times.append(time.perf_counter() - start)
-            ratios.append(times[0] / times[1])
-    ratio = torch.tensor(median(ratios[2:]), device=device)
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(ratio)
-        ratio /= dist.get_world_size()
-    return float(ratio)
+    return lambda keep: synops(structure, keep, density)

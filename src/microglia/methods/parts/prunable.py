@@ -13,6 +13,8 @@ def prunable(
     structure: Structure, protect: Sequence[str], *, residual: str, linear: bool, name: str
 ) -> Structure:
     """The groups that the method may prune."""
+    if isinstance(protect, str):
+        raise ConfigError(f"protect: wanted a list of patterns, such as [{protect!r}]; got a text")
     layers = [layer for g in structure.groups for layer in g.layers]
     known = sorted({*layers, *structure.fixed})
     for pattern in protect:
