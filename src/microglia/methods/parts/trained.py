@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from microglia.errors import ConfigError
 from microglia.frameworks import reset
 from microglia.methods.parts.scores import ActivityScore
 from microglia.methods.parts.traffic import Traffic
@@ -28,7 +29,12 @@ def run_over(model: nn.Module, batches: Iterable[Any], forward: Forward) -> int:
     """Run the network over batches in eval mode without gradients; the number of batches.
 
     Modes and neuron states are put back as they were (states: cleared).
+
+    Raises:
+        ConfigError: a tensor in the place of batches, whose rows would be taken for them.
     """
+    if isinstance(batches, Tensor):
+        raise ConfigError("calibrate: wanted batches, got one tensor; pass a list, [tensor]")
     modes = {module: module.training for module in model.modules()}
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     count = 0
