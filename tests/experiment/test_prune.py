@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import microglia as mg
 from microglia.data import Batches
 from microglia.errors import ConfigError, DataError, MicrogliaError, TrainingError
-from microglia.experiment import Run, RunConfig, prune
+from microglia.experiment import Run, RunConfig, prune, train
 from microglia.experiment import run as run_module
 from microglia.experiment.bench import load_data
 from microglia.experiment.provenance import provenance
@@ -310,3 +310,19 @@ def test_provenance_without_a_repository(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_arguments_in_the_file_build_the_network(run: Run) -> None:
     saved = json.loads((run.directory / COMPACT / "structure.json").read_text())["network"]
     assert build(saved["name"], **saved["arguments"]).microglia_network == saved
+
+
+def test_fewer_timesteps_after_training(tmp_path: Path) -> None:
+    run = train(config(tmp_path / "run", network={"T": 3, "final_T": 1}), progress=False)
+    place = run.directory / "networks" / "dense-seed0"
+    assert Figures.from_json((place / "figures.json").read_text()).operations.T == 1
+    assert run.record["table"]["rows"]["dense"]["epochs"]["mean"] == 2 + 2
+    assert {"T2", "T1"} <= {p.name for p in place.iterdir()}
+    (tmp_path / "other").mkdir()
+    refused(
+        tmp_path / "other",
+        ConfigError,
+        "images that the network itself repeats",
+        network={"T": 3, "final_T": 1},
+        data={"encoder": "poisson"},
+    )

@@ -231,9 +231,6 @@ def test_a_trained_networks_method_wants_to_see_it_before_it_compacts(
         if method.name == "activity":
             with pytest.raises(mg.ConfigError, match="pass a list"):
                 loop.pruner.calibrate(loop.x)
-        if method.name == "activity":
-            with pytest.raises(mg.ConfigError, match="pass a list"):
-                loop.pruner.calibrate(loop.x)
     else:
         loop.pruner.compact()
 

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import microglia as mg
 from microglia.errors import ConfigError
-from microglia.networks import Network, Neuron, Norm, build, layers, network_names
+from microglia.networks import Network, Neuron, Norm, build, layers, network_names, set_timesteps
 from microglia.networks.layers import scaled
 from microglia.networks.preresnet import PreActivationBlock
 
@@ -302,6 +302,25 @@ def test_norms_by_hand() -> None:
     for kind in layers.NORMS:
         y = Norm(kind, T=3).features(5).train()(features)
         assert torch.allclose(y.mean((0, 1)), torch.zeros(5), atol=1e-5)
+
+
+@each
+def test_fewer_timesteps_are_those_of_a_network_built_for_fewer(
+    name: str, settings: dict[str, object], side: int
+) -> None:
+    network = lively(make(name, settings)).double().eval()
+    fewer = max(1, network.T - 1)
+    frames = image(network, side).expand(fewer, -1, -1, -1, -1)
+    x = frames[0]
+    other = build(name, classes=7, **{**settings, "T": fewer}).double().eval()
+    state = network.state_dict()
+    other.load_state_dict({k: v[:fewer] if k.endswith(".scale") else v for k, v in state.items()})
+    set_timesteps(network, fewer)
+    assert torch.equal(logits(network, x), logits(other, x))
+    assert network.microglia_network == other.microglia_network
+    for T in (0, fewer + 1):
+        with pytest.raises(ConfigError, match=f"wanted 1 to {fewer}"):
+            set_timesteps(network, T)
 
 
 def test_tebn_wants_the_timesteps_it_was_built_for() -> None:

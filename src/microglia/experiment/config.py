@@ -27,11 +27,14 @@ RESIDUALS = ("tied", "inner")
 class NetworkConfig:
     """A network by name; classes, channels and size come from the data.
 
-    None leaves a setting to the network. See `microglia.networks.build`.
+    None leaves a setting to the network. See `microglia.networks.build`. With `final_T` the dense
+    network is trained at T, then at one timestep less for an epoch at a tenth of the learning
+    rate, and so on down to `final_T`: the temporal pruning of Chowdhury et al., 2021. Images only.
     """
 
     name: str
     T: int = 4
+    final_T: int | None = None
     width: float = 1.0
     neuron: str | None = None
     tau: float | None = None
@@ -43,6 +46,8 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         _check("network.T", self.T, self.T >= 1, "at least 1")
+        if self.final_T is not None:
+            _check("network.final_T", self.final_T, 1 <= self.final_T <= self.T, "in [1, T]")
         _check("network.width", self.width, 0 < self.width < math.inf, "above 0")
 
 

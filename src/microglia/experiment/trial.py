@@ -16,6 +16,7 @@ from microglia.experiment.bench import Bench
 from microglia.experiment.config import DENSE, PruningConfig
 from microglia.frameworks import fresh_copy
 from microglia.methods import Pruner, method_named
+from microglia.networks import set_timesteps
 from microglia.runtime import accelerate
 from microglia.surgery import Certificate
 from microglia.training import (
@@ -73,8 +74,18 @@ def check_pruning(bench: Bench) -> None:
 
 def train_dense(bench: Bench, seed: int) -> Trial:
     """The network as it is, trained without any pruning, or read from its last checkpoint."""
+    repeated = not bench.splits.train.frames and bench.config.data.encoder == "direct"
+    if bench.config.network.final_T and not repeated:
+        raise ConfigError("network.final_T: is for images that the network itself repeats")
     model = bench.network(seed)
     history = _train(bench, model, seed, name=DENSE)
+    network, training = bench.config.network, bench.config.training
+    short = dataclasses.replace(
+        training, epochs=1, warmup_epochs=0.0, learning_rate=0.1 * training.learning_rate
+    )
+    for T in range(network.T - 1, (network.final_T or network.T) - 1, -1):
+        set_timesteps(model, T)
+        history += _train(bench, model, seed, name=DENSE, config=short, stage=f"T{T}")
     return Trial(DENSE, seed, model.eval(), history)
 
 
@@ -173,7 +184,15 @@ def _finetune(bench: Bench, small: nn.Module, seed: int, *, teacher: nn.Module |
         warmup_epochs=0.0,
         learning_rate=training.learning_rate * pruning.finetune_rate,
     )
-    return _train(bench, small, seed, name=pruning.method, config=config, distillation=distillation)
+    return _train(
+        bench,
+        small,
+        seed,
+        name=pruning.method,
+        config=config,
+        stage=FINETUNE,
+        distillation=distillation,
+    )
 
 
 def _train(
@@ -183,14 +202,14 @@ def _train(
     *,
     name: str,
     config: TrainingConfig | None = None,
+    stage: str = "",
     optimizer: torch.optim.Optimizer | None = None,
     pruner: Pruner | None = None,
     distillation: Distillation | None = None,
 ) -> History:
-    """Train by the experiment's config, or by one of fine-tuning; go on where it was left."""
+    """Train by the experiment's config, or by that of a later stage; go on where it was left."""
     torch.manual_seed(seed)
-    finetuning = config is not None
-    folder = bench.folder(name, seed) / (FINETUNE if finetuning else "")
+    folder = bench.folder(name, seed) / stage
     return train(
         model,
         bench.training_batches(seed),
@@ -202,7 +221,7 @@ def _train(
         run_dir=folder,
         resume=bench.resume and has_checkpoint(folder),
         progress=bench.progress,
-        title=f"{name}, seed {seed}" + (", finetuning" if finetuning else ""),
+        title=f"{name}, seed {seed}" + (f", {stage}" if stage else ""),
         labels={"network": name, "seed": seed},
     )
 

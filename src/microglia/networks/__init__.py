@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from microglia.errors import ConfigError, nearest
-from microglia.networks.blocks import Network
+from microglia.networks.blocks import Network, set_timesteps
 from microglia.networks.layers import Neuron, Norm
 from microglia.networks.plain import PLANS, Plain
 from microglia.networks.preresnet import PreResNet
@@ -25,6 +25,7 @@ __all__ = [
     "ResNet19",
     "build",
     "network_names",
+    "set_timesteps",
 ]
 
 # Name and constructor; the plain chains' read-outs are sized for one side of the images.

@@ -18,10 +18,34 @@ class Network(nn.Module):
 
     microglia_network: dict[str, object]
     over_time = False
+    T: int
 
     def answer(self, logits: Tensor) -> Tensor:
         """What the network returns, of logits [T, N, classes]."""
         return logits if self.over_time else logits.mean(0)
+
+
+def set_timesteps(network: nn.Module, T: int) -> None:
+    """Let a network show images for fewer time steps than it was built for, in place.
+
+    TEBN's scales of the later steps go. Raises ConfigError for T out of range, and for a network
+    that brings its own count of steps.
+    """
+    built = getattr(network, "T", None)
+    if not isinstance(network, Network) or not isinstance(built, int):
+        raise ConfigError(f"T: {type(network).__name__} is no network of ours, which know their T")
+    if not 1 <= T <= built:
+        raise ConfigError(f"T: wanted 1 to {built}, got {T}")
+    network.T = T
+    arguments = network.microglia_network["arguments"]
+    network.microglia_network = {
+        **network.microglia_network,
+        "arguments": {**arguments, "T": T},  # type: ignore[dict-item]  # a dict, as build writes it
+    }
+    for module in network.modules():
+        scale = getattr(module, "scale", None)
+        if isinstance(scale, nn.Parameter) and scale.shape == (built,):
+            module.scale = nn.Parameter(scale.detach()[:T].clone())
 
 
 def as_sequence(x: Tensor, T: int) -> tuple[Tensor, int]:
