@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from microglia.data import CIFAR10_VALIDATION, load_images, load_splits
+from microglia.data.sequences import load_sequences
+from microglia.data.series import Scale, read_series
+from microglia.errors import DataError
 
 
 def test_cifar10_tiers(real_data: Path) -> None:
@@ -47,3 +50,39 @@ def test_event_recordings(real_data: Path, name: str, counts: tuple[int, int]) -
         per_sample = images.images.flatten(1).sum(1)
         assert 300 < per_sample.min() < per_sample.max() < 8_000
         assert len(images.labels.unique()) == len(images.classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("NATOPS", (180, 51, 24)), ("JapaneseVowels", (270, 26, 12)), ("PenDigits", (7_494, 8, 2))],
+)
+def test_sequences(real_data: Path, name: str, shape: tuple[int, ...]) -> None:
+    train = load_sequences(real_data / "sequences" / f"{name}.npz", split="train")
+    test = load_sequences(real_data / "sequences" / f"{name}.npz", split="test")
+    assert train.values.shape == shape
+    assert train.classes == test.classes
+    assert test.scaled_like(train).values.abs().max() < 30
+
+
+@pytest.mark.parametrize(
+    ("name", "points", "variables"),
+    [
+        ("ETTh1", 17_420, 7),
+        ("exchange_rate", 7_588, 8),
+        ("goog_daily_2004_2019", 3_685, 6),
+        ("monthly-sunspots", 2_820, 1),
+    ],
+)
+def test_series(real_data: Path, name: str, points: int, variables: int) -> None:
+    series = read_series(real_data / "timeseries" / f"{name}.csv")
+    assert series.values.shape == (points, variables)
+    train, _, test = series.split(0.7, 0.1, 0.2)
+    assert torch.isfinite(Scale.fitted(train).apply(test).values).all()
+
+
+def test_a_series_with_gaps_says_where(real_data: Path) -> None:
+    path = real_data / "timeseries" / "wind_gefcom2012.csv"
+    with pytest.raises(DataError, match=r"gap in 'date' between rows (\d+)") as refused:
+        read_series(path)
+    rows = range(int(str(refused.value).split("range(0, ")[1].rstrip(")")))
+    assert len(read_series(path, rows=rows)) > 10_000

@@ -88,7 +88,7 @@ def load_images(
                 size=size,
             ),
         )
-    path = _find(source)
+    path = find_source(source)
     recordings = event_file(path)
     if recordings is not None:
         _no_columns(image_column, label_column, f"{recordings} holds events")
@@ -151,7 +151,7 @@ def _rows_of(events: Events, rows: range | None) -> Events:
     return events.subset(np.asarray(check_rows(rows, len(events), source=events.source)))
 
 
-def _find(source: str) -> Path:
+def find_source(source: str) -> Path:
     """The path of ``source``, in the working directory or in $MICROGLIA_DATA."""
     path = Path(source).expanduser()
     shared = os.environ.get("MICROGLIA_DATA")
