@@ -17,6 +17,7 @@ from microglia.data.images import Images
 from microglia.data.names import SPLITS, VALIDATION, check_split, choose_split
 from microglia.data.parquet import read_parquet, split_files
 from microglia.data.table import check_rows
+from microglia.data.tonic_sets import load_tonic, tonic_folder
 from microglia.errors import ConfigError, DataError
 
 
@@ -40,6 +41,8 @@ def load_images(
       ``test`` (or ``valid``);
     - an HDF5 file of events, or a folder with one (see `event_files.read_events`), which are summed
       in ``T`` frames, cut by "time" or by "count" (see `events.frames`);
+    - ``"tonic:NMNIST"``, "tonic:DVSGesture" or "tonic:CIFAR10DVS", in folders of these names in
+      ``$MICROGLIA_DATA`` as Tonic unpacks them; frames as of a file;
     - ``"hf:cifar10"``, a Hugging Face data set that is in its cache on this machine;
     - ``"digits"``, scikit-learn's.
 
@@ -88,17 +91,34 @@ def load_images(
                 size=size,
             ),
         )
+    if source.startswith("tonic:"):
+        name = source.removeprefix("tonic:")
+        _no_columns(image_column, label_column, f"{source} holds events")
+        steps = _frames(T, source)
+        folder = tonic_folder() / name
+        return cached(
+            name,
+            key={
+                **key,
+                "files": _fingerprint([folder] if folder.exists() else []),
+                "T": T,
+                "split_by": split_by,
+            },
+            make=lambda: load_tonic(name, split=split, rows=rows, T=steps, by=split_by, size=size),
+        )
     path = find_source(source)
     recordings = event_file(path)
     if recordings is not None:
         _no_columns(image_column, label_column, f"{recordings} holds events")
-        if T is None:
-            raise ConfigError(f"T: {recordings} holds events; give T, the frames that they make")
+        steps = _frames(T, str(recordings))
         return cached(
             path.stem if path.is_dir() else path.parent.name,
             key={**key, "files": _fingerprint([recordings]), "T": T, "split_by": split_by},
             make=lambda: frames(
-                _rows_of(read_events(recordings, split=split), rows), T=T, by=split_by, size=size
+                _rows_of(read_events(recordings, split=split), rows),
+                T=steps,
+                by=split_by,
+                size=size,
             ),
         )
     tables = _tables(path, split, rows)
@@ -143,6 +163,12 @@ def _digits(
 def _no_columns(image_column: str | None, label_column: str | None, why: str) -> None:
     if image_column is not None or label_column is not None:
         raise ConfigError(f"image_column, label_column: {why}")
+
+
+def _frames(T: int | None, source: str) -> int:
+    if T is None:
+        raise ConfigError(f"T: {source} holds events; give T, the frames that they make")
+    return T
 
 
 def _rows_of(events: Events, rows: range | None) -> Events:
