@@ -95,6 +95,6 @@ def test_smoothed_labels_want_a_loss_that_has_them() -> None:
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(TrainingError, match=r"training\.device.*'cpu' or 'auto'"):
+    with pytest.raises(TrainingError, match=r"device: .*'cpu' or 'auto'"):
         resolve_device("cuda:99")
     assert resolve_device("cpu").type == "cpu"
