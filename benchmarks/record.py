@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ def about(device: str = "cpu") -> dict[str, Any]:
     record["machine"] |= {
         "processor": fields.get("model name"),
         "flags": " ".join(wide),
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
     return record
 

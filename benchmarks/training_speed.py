@@ -107,10 +107,11 @@ def compare(args: argparse.Namespace, precision: str) -> dict[str, object]:
             double["plain"][1], double["microglia"][1]
         ),
     }
+    low, high = result["speedup_quartiles"]
     print(
         f"{precision:>9}: plain {result['plain_images_per_s']:6.1f} images/s, microglia "
         f"{result['microglia_images_per_s']:6.1f} images/s: {result['speedup']:.2f} times as fast "
-        f"{result['speedup_quartiles']}; gradients in float64 differ by "
+        f"[{low:.2f}, {high:.2f}]; gradients in float64 differ by "
         f"{result['gradients_differ_by_float64']:.1e}"
     )
     return result
