@@ -94,9 +94,9 @@ def _open(name: str, split: str) -> Any:
 
     def refuse(self: Any) -> None:
         raise DataError(
-            f"{name}: not in '{place}', and nothing is downloaded here. It is about {known.size}: fetch "
-            f"{' and '.join(known.archives)} from {known.sites} into that folder and unpack them "
-            f"there, or let Tonic do it: tonic.datasets.{name}({str(tonic_folder())!r})"
+            f"{name}: not in '{place}', and nothing is downloaded here. It is about {known.size}: "
+            f"fetch {' and '.join(known.archives)} from {known.sites} into that folder and unpack "
+            f"them there, or let Tonic do it: tonic.datasets.{name}({str(tonic_folder())!r})"
         )
 
     offline = type(name, (getattr(tonic.datasets, name),), {"download": refuse})
