@@ -12,6 +12,7 @@ from microglia.training.fit import train
 from microglia.training.history import ChangeRecord, EpochRecord, History
 from microglia.training.manners import lightning
 from microglia.training.optimiser import build_optimizer
+from microglia.training.stdp import STDPConfig, stdp_features, train_stdp
 
 if TYPE_CHECKING:
     from microglia.training.callback import PrunerCallback
@@ -23,12 +24,15 @@ __all__ = [
     "EpochRecord",
     "History",
     "PrunerCallback",
+    "STDPConfig",
     "TrainingConfig",
     "TrainingModule",
     "build_optimizer",
     "has_checkpoint",
     "resolve_device",
+    "stdp_features",
     "train",
+    "train_stdp",
 ]
 
 
