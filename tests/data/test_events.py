@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from microglia.data import Batches, events, load_images, load_splits
+from microglia.data.augment import EventJitter
 from microglia.data.events import Events, frames
 from microglia.errors import ConfigError, DataError
 
@@ -112,6 +113,50 @@ def test_batches_hold_numbers_of_events_time_first(tmp_path: Path) -> None:
     expected = by_hand(columns, T=4, by="count", size=6)[:5]
     torch.testing.assert_close(batch, torch.from_numpy(expected).float().transpose(0, 1))
     assert labels.tolist() == columns["label"][:5].tolist()
+
+
+def test_jittered_recordings_lose_events_and_repeat_themselves(tmp_path: Path) -> None:
+    path = write(tmp_path / "events.h5", {"train": recordings(samples=40)})
+    images = load_images(path, split="train", T=2, size=6)
+
+    def epoch(seed: int) -> torch.Tensor:
+        batches = Batches(images, batch_size=40, augment="events", seed=seed)
+        x, labels = next(iter(batches))
+        return x[:, labels.argsort(stable=True)]
+
+    assert torch.equal(epoch(3), epoch(3))
+    assert not torch.equal(epoch(3), epoch(4))
+    rule = EventJitter(zoom=0.0, turn=0.0, shift=0.0, keep=0.5)
+    flat = images.images.flatten(1, 2)
+    draws = rule.draw(40, torch.Generator().manual_seed(0))
+    kept = rule.apply(flat, draws)
+    assert torch.allclose(kept, kept.round(), atol=1e-4), "nothing moved, so counts stay whole"
+    assert bool((kept <= flat + 1e-4).all())
+    share = kept.sum() / flat.sum()
+    assert 0.6 < share < 0.9
+    same = EventJitter(zoom=0.0, turn=0.0, shift=0.0, keep=1.0)
+    assert torch.allclose(
+        same.apply(flat, same.draw(40, torch.Generator().manual_seed(1))), flat.float(), atol=1e-4
+    )
+    half = EventJitter(zoom=0.0, turn=0.0, shift=0.5, keep=1.0)
+    draws = half.draw(40, torch.Generator().manual_seed(2))
+    draws[:, 2:4] = torch.tensor([0.5, 0.0])  # half of the side: three of six pixels
+    moved = half.apply(flat, draws)
+    assert torch.allclose(moved[..., :3], flat[..., 3:].float(), atol=1e-4)
+    assert moved[..., 3:].abs().max() < 1e-3
+
+
+def test_equalised_recordings_have_the_same_mean(tmp_path: Path) -> None:
+    path = write(tmp_path / "events.h5", {"train": recordings()})
+    images = load_images(path, split="train", T=3)
+    plain = next(iter(Batches(images, batch_size=7, shuffle=False)))[0]
+    equal = next(iter(Batches(images, batch_size=7, shuffle=False, equalise=True)))[0]
+    assert torch.allclose(equal.mean((0, 2, 3, 4)), torch.ones(7))
+    ratio = plain.mean((0, 2, 3, 4), keepdim=True)
+    assert torch.allclose(equal * ratio, plain, atol=1e-5)
+    still = type(images)(images.images[:, 0], images.labels, images.classes, (0, 0), (1, 1))
+    with pytest.raises(ConfigError, match="equalise"):
+        Batches(still, batch_size=2, equalise=True)
 
 
 def test_all_frames_of_a_sample_are_moved_alike(tmp_path: Path) -> None:

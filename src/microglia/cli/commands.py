@@ -275,6 +275,7 @@ def measure(
         shuffle=False,
         device=place,
         encoder=config.data.encoder if config else "direct",
+        equalise=config.data.equalise if config else False,
         T=saved.timesteps(),
     )
     figures = measure_network(model, batches, latency_repeats=0)

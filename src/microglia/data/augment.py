@@ -58,17 +58,55 @@ class Augmentation:
         return padded.flatten(2).gather(2, places).reshape(images.shape)
 
 
-AUGMENTATIONS = {
+@dataclass(frozen=True)
+class EventJitter:
+    """What another day does to recordings of events: the thing is nearer or further, turned, moved,
+    and fires fewer events.
+
+    Zoom from 1 − ``zoom`` to 1 + ``zoom``, turn by up to ``turn`` radians and shift by up to
+    ``shift`` of the sides, all frames of a recording alike, with bilinear interpolation; of the
+    events a share drawn from [``keep``, 1] stays, each by chance.
+    """
+
+    zoom: float = 0.3
+    turn: float = 0.25
+    shift: float = 0.25
+    keep: float = 0.4
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """For each recording zoom, turn, two shifts and share, and a seed; float64 [count, 6]."""
+        u = torch.rand((count, 6), generator=generator, dtype=torch.float64)
+        low = torch.tensor([1 - self.zoom, -self.turn, -self.shift, -self.shift, self.keep, 0.0])
+        high = torch.tensor([1 + self.zoom, self.turn, self.shift, self.shift, 1.0, 2.0**31])
+        return low + (high - low) * u
+
+    def apply(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Counts [N, C, H, W] of events, changed as drawn; float32."""
+        zoom, turn, right, down, share, seed = draws.unbind(1)
+        generator = torch.Generator(images.device).manual_seed(int(seed[0]))
+        kept = share.float().reshape(-1, 1, 1, 1).expand(images.shape)
+        counts = torch.binomial(images.float(), kept, generator=generator)
+        rows = [
+            torch.stack([turn.cos() / zoom, -turn.sin() / zoom, 2 * right], dim=1),
+            torch.stack([turn.sin() / zoom, turn.cos() / zoom, 2 * down], dim=1),
+        ]
+        grid = F.affine_grid(torch.stack(rows, dim=1).float(), [*images.shape], align_corners=False)
+        return F.grid_sample(counts, grid, align_corners=False)
+
+
+AUGMENTATIONS: dict[str, Augmentation | EventJitter] = {
     "none": Augmentation(),
     "crop-flip": Augmentation(pad=4, flip=True),
     "crop-flip-cutout": Augmentation(pad=4, flip=True, hole=8),
     "shift": Augmentation(pad=1),
+    "events": EventJitter(),
 }
 
 
-def augmentation(name: str) -> Augmentation:
+def augmentation(name: str) -> Augmentation | EventJitter:
     """The augmentation of this name: "crop-flip" (CIFAR's: pad 4, crop, flip), the same with a
-    "-cutout" of 8x8, "shift" (by one pixel, for digits) or "none". Raises ConfigError for another.
+    "-cutout" of 8x8, "shift" (by one pixel, for digits), "events" (see `EventJitter`) or "none".
+    Raises ConfigError for another.
     """
     if name not in AUGMENTATIONS:
         raise ConfigError(f"augment: '{name}' is unknown.{nearest(name, list(AUGMENTATIONS))}")

@@ -19,7 +19,8 @@ class Batches:
     The whole set lies on ``device`` as uint8; batches are cut, augmented and normalised there.
     ``augment`` is a word of `AUGMENTATIONS`. ``encoder`` "poisson" or "latency" turns images, their
     pixels in [0, 1] and not normalised, into T steps of spikes (see `encode`); "direct" leaves it
-    to the network. The order and the augmentation of an epoch depend
+    to the network. ``equalise`` divides each recording's frames by their mean, so that many events
+    and few look alike. The order and the augmentation of an epoch depend
     on ``seed`` and the epoch's number alone, never on what was iterated before. A pass that runs to
     its end moves on to the next epoch; `set_epoch` chooses one. A broken-off pass changes nothing:
     the next begins the epoch again.
@@ -40,6 +41,7 @@ class Batches:
         augment: str = "none",
         encoder: str = "direct",
         T: int | None = None,
+        equalise: bool = False,
         shuffle: bool = True,
         drop_last: bool = False,
         device: torch.device | str = "cpu",
@@ -59,7 +61,11 @@ class Batches:
                 f"encoder: '{encoder}' wants images and T of at least 1, got T = {T}"
                 + (" and frames of events, which are spikes already" if images.frames else "")
             )
-        self.encoder, self.T = encoder, T
+        if equalise and not images.frames:
+            raise ConfigError("equalise: is for frames of events; images are normalised already")
+        if augment == "events" and not images.frames:
+            raise ConfigError("augment: 'events' is for frames of events, these are images")
+        self.encoder, self.T, self.equalise = encoder, T, equalise
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
@@ -111,6 +117,9 @@ class Batches:
 
     def _encoded(self, images: Tensor, batch: int) -> Tensor:
         """What the network is given of these pixels."""
+        if self.equalise:
+            counts = images.float()
+            return counts / counts.mean((0, 2, 3, 4), keepdim=True).clamp(min=1e-12)
         if self.encoder == "direct" or self.T is None:
             return images.float() * self._scale + self._shift
         if self.encoder == "latency":

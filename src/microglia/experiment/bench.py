@@ -76,7 +76,12 @@ class Bench:
 
     def _batches(self, images: Images, **settings: Any) -> Batches:
         data = self.config.data
-        usual = {"batch_size": data.batch_size, "device": self.device, "encoder": data.encoder}
+        usual = {
+            "batch_size": data.batch_size,
+            "device": self.device,
+            "encoder": data.encoder,
+            "equalise": data.equalise,
+        }
         return Batches(images, T=self.config.network.T, **{**usual, **settings})
 
 

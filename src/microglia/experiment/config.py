@@ -57,8 +57,9 @@ class DataConfig:
 
     Rows are `[first, end)` of the training part; `validation_share` takes instead the last part of
     each class. Pixels are normalised, or through an `encoder`, "poisson" or "latency", spikes of
-    `network.T` steps. Events become `network.T` frames, cut by "time" or by "count". The validation
-    images are only watched; the test images are measured once, at the end.
+    `network.T` steps. Events become `network.T` frames, cut by "time" or by "count", and with
+    `equalise` each recording is divided by its mean. The validation images are only watched; the
+    test images are measured once, at the end.
     """
 
     source: str
@@ -68,6 +69,7 @@ class DataConfig:
     label_column: str | None = None
     size: int | None = None
     split_by: str = "time"
+    equalise: bool = False
     validation_share: float | None = None
     batch_size: int = 64
     augment: str = "none"
