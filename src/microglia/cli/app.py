@@ -105,6 +105,24 @@ def invoke(command: typer.Typer, arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+Experiment = Annotated[Path, typer.Argument(help="The experiment, a TOML file.")]
+Epochs = Annotated[str | None, typer.Option(help="training.epochs")]
+Seeds = Annotated[str | None, typer.Option(help="seeds, such as 0,1,2")]
+Device = Annotated[str | None, typer.Option(help="training.device: auto, cpu, cuda, cuda:1, mps")]
+Out = Annotated[str | None, typer.Option(help="output.directory")]
+Results = Annotated[
+    str | None, typer.Option(help="output.results: append a JSON line to this file.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="output.overwrite: replace an earlier run.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run was.")]
+ShowConfig = Annotated[
+    bool, typer.Option("--show-config", help="Print the config, every key, and stop.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"microglia {version('microglia')}")
@@ -132,34 +150,24 @@ def root(
 )
 def prune(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(help="The experiment, a TOML file.")],
+    config: Experiment,
     method: Annotated[str | None, typer.Option(help="pruning.method; see `methods`.")] = None,
     sparsity: Annotated[
         str | None, typer.Option(help="pruning.sparsity: fraction taken away, in [0, 1).")
     ] = None,
-    epochs: Annotated[str | None, typer.Option(help="training.epochs")] = None,
-    seeds: Annotated[str | None, typer.Option(help="seeds, such as 0,1,2")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="training.device: auto, cpu, cuda, cuda:1, mps")
-    ] = None,
+    epochs: Epochs = None,
+    seeds: Seeds = None,
+    device: Device = None,
     batch_size: Annotated[str | None, typer.Option(help="data.batch_size")] = None,
     controls: Annotated[
         str | None, typer.Option(help="pruning.controls, such as dense,uniform-slim")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="output.directory")] = None,
-    results: Annotated[
-        str | None, typer.Option(help="output.results: append a JSON line to this file.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="output.overwrite: replace an earlier run.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from where an interrupted run was.")
-    ] = False,
-    show_config: Annotated[
-        bool, typer.Option("--show-config", help="Print the config, every key, and stop.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    out: Out = None,
+    results: Results = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    show_config: ShowConfig = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train, prune, compact, save, reload, measure and compare.
 
@@ -180,8 +188,9 @@ def prune(
         "output.overwrite": "true" if overwrite else None,
     }
     given = {key: text for key, text in flags.items() if text is not None}
-    commands.prune(
+    commands.run(
         Console(),
+        "prune",
         config,
         given | dotted_flags(context.args),
         show_config=show_config,
@@ -196,26 +205,16 @@ def prune(
 )
 def train(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(help="The experiment, a TOML file.")],
-    epochs: Annotated[str | None, typer.Option(help="training.epochs")] = None,
-    seeds: Annotated[str | None, typer.Option(help="seeds, such as 0,1,2")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="training.device: auto, cpu, cuda, cuda:1, mps")
-    ] = None,
-    out: Annotated[str | None, typer.Option(help="output.directory")] = None,
-    results: Annotated[
-        str | None, typer.Option(help="output.results: append a JSON line to this file.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="output.overwrite: replace an earlier run.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from where an interrupted run was.")
-    ] = False,
-    show_config: Annotated[
-        bool, typer.Option("--show-config", help="Print the config, every key, and stop.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    config: Experiment,
+    epochs: Epochs = None,
+    seeds: Seeds = None,
+    device: Device = None,
+    out: Out = None,
+    results: Results = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    show_config: ShowConfig = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a network as it is, and measure it on the test images.
 
@@ -232,8 +231,9 @@ def train(
         "output.overwrite": "true" if overwrite else None,
     }
     given = {key: text for key, text in flags.items() if text is not None}
-    commands.train(
+    commands.run(
         Console(),
+        "train",
         config,
         given | dotted_flags(context.args),
         show_config=show_config,
@@ -261,7 +261,7 @@ def reproduce(
     only_tables: Annotated[
         bool, typer.Option("--tables", help="Print the tables of what is done, and stop.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Do a paper's experiments again, at the size of a tier, and print the tables.
 
@@ -298,7 +298,7 @@ def sensitivity(
         typer.Option(help="Where results go [default: the run, or runs/sensitivity]."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Prune one layer at a time of a trained network, and see what that costs.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from rich.console import Console
@@ -21,7 +21,6 @@ from microglia.cli.saved import Saved, find_saved
 from microglia.data import Batches, Images, load_images
 from microglia.errors import ConfigError, DataError, nearest
 from microglia.experiment import (
-    Run,
     RunConfig,
     layer_sensitivity,
     markdown,
@@ -53,8 +52,9 @@ SENSITIVITY = "sensitivity.html"
 LATENCY_REPEATS = 20
 
 
-def prune(
+def run(
     console: Console,
+    what: Literal["prune", "train"],
     path: Path,
     flags: Mapping[str, str],
     *,
@@ -62,44 +62,21 @@ def prune(
     resume: bool,
     progress: bool,
 ) -> None:
-    """Run the experiment of a TOML file, with keys overridden by flags."""
-    config = _config(path, flags)
+    """Run the experiment of a TOML file, with keys overridden by flags.
+
+    Training alone needs no pruning section.
+    """
+    default = {"pruning": {"sparsity": 0.0}} if what == "train" else None
+    config = _config(path, flags, default=default)
     if show_config:
         _show(console, config)
         return
-    _run(console, run_prune, config, resume=resume, progress=progress)
-
-
-def train(
-    console: Console,
-    path: Path,
-    flags: Mapping[str, str],
-    *,
-    show_config: bool,
-    resume: bool,
-    progress: bool,
-) -> None:
-    """Train the network of a TOML file as it is; its pruning section isn't needed."""
-    config = _config(path, flags, default={"pruning": {"sparsity": 0.0}})
-    if show_config:
-        _show(console, config)
-        return
-    _run(console, run_train, config, resume=resume, progress=progress)
-
-
-def _run(
-    console: Console,
-    do: Callable[..., Run],
-    config: RunConfig,
-    *,
-    resume: bool,
-    progress: bool,
-) -> None:
     keep_freed_memory()  # the process is ours
     if config.output.results is not None:
         _check_writable(Path(config.output.results))
+    do = run_prune if what == "prune" else run_train
     try:
-        run = do(config, resume=resume, progress=progress)
+        done = do(config, resume=resume, progress=progress)
     except (KeyboardInterrupt, DataError):
         work = unfinished(Path(config.output.directory))
         if work.exists():
@@ -108,11 +85,11 @@ def _run(
                 file=sys.stderr,
             )
         raise
-    console.print(console_table(run.table, caption=caption_of(run.table)))
-    if warning := busy(dict(run.record)):
+    console.print(console_table(done.table, caption=caption_of(done.table)))
+    if warning := busy(dict(done.record)):
         console.print(warning, highlight=False)
-    report = run.directory / "report.html"
-    console.print(str(report if report.is_file() else run.directory), highlight=False)
+    report = done.directory / "report.html"
+    console.print(str(report if report.is_file() else done.directory), highlight=False)
 
 
 def reproduce(
