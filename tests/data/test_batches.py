@@ -1,6 +1,7 @@
 """Batches: whole, normalised, reproducible, resumable."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -189,6 +190,23 @@ def test_encoded_batches_are_spikes_of_the_pixels_and_repeat_themselves(encoder:
             Batches(images, batch_size=8, encoder=encoder, **settings)
     with pytest.raises(ConfigError, match="Did you mean 'poisson'"):
         Batches(images, batch_size=8, encoder="poison", T=3)
+
+
+@pytest.mark.parametrize("equalise", [False, True])
+def test_changes_of_frames_are_twice_the_channels(equalise: bool) -> None:
+    counts = torch.randint(0, 4, (6, 5, 2, 4, 4), dtype=torch.uint8)
+    frames = Images(counts, torch.arange(6), tuple("abcdef"), (0.0, 0.0), (1 / 255, 1 / 255))
+    settings: dict[str, Any] = {"encoder": "delta", "threshold": 1.5, "equalise": equalise}
+    ((spikes, _),) = Batches(frames, batch_size=6, shuffle=False, **settings)
+    values = counts.transpose(0, 1).float()
+    if equalise:
+        values = values / values.mean((0, 2, 3, 4), keepdim=True)
+    assert torch.equal(spikes, delta(values, 1.5))
+    assert spikes.shape == (5, 6, 4, 4, 4)
+    with pytest.raises(ConfigError, match="don't change over time"):
+        Batches(numbered(4), batch_size=2, encoder="delta")
+    with pytest.raises(ConfigError, match="threshold"):
+        Batches(frames, batch_size=2, encoder="delta", threshold=0.0)
 
 
 @pytest.mark.parametrize("name", ["crop-flip", "shift"])

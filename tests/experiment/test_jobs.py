@@ -13,12 +13,13 @@ from filelock import FileLock
 from scipy import stats
 
 from microglia.errors import ConfigError, DataError
-from microglia.experiment import RunConfig, markdown, sca_paper
+from microglia.experiment import RunConfig, markdown, recipes, sca_paper
 from microglia.experiment import results as results_module
 from microglia.experiment.job import Job
 from microglia.experiment.lines import append_line, read_lines
 from microglia.experiment.results import LOCK, check_same, read_results, run_jobs
 from microglia.experiment.statistics import paired_difference
+from microglia.experiment.tiers import TIERS
 
 
 def config(*, method: str = "sca", seed: int = 0, sparsity: float = 0.5) -> RunConfig:
@@ -175,7 +176,7 @@ def test_tables_show_what_the_records_hold(finished: Path) -> None:
     assert f"| uniform-slim | {1 - kept / 80:.2f} |" in text, "and not the method's sparsity"
 
 
-@pytest.mark.parametrize("tier", sca_paper.TIERS)
+@pytest.mark.parametrize("tier", TIERS)
 def test_every_job_of_the_paper_comes_after_what_it_builds_on(tier: str) -> None:
     names: list[str] = []
     for job in sca_paper.jobs(tier):
@@ -184,8 +185,32 @@ def test_every_job_of_the_paper_comes_after_what_it_builds_on(tier: str) -> None
         names.append(job.name)
 
 
+def test_recipes_are_of_every_norm_and_loss_with_each_seed() -> None:
+    jobs = recipes.jobs("s")
+    settings = {(j.config.network.norm, j.config.training.loss, j.seed): j.config for j in jobs}
+    assert len(settings) == len({j.name for j in jobs}) == len(jobs) == 18
+    with pytest.raises(ConfigError, match="s and m"):
+        recipes.jobs("g")
+
+
+def test_dense_networks_alone_are_compared_with_the_first() -> None:
+    def record(experiment: str, seed: int, accuracy: float) -> dict[str, Any]:
+        figures = {"accuracy": accuracy}
+        return {"experiment": experiment, "label": "dense", "seed": seed, "figures": figures}
+
+    text = markdown.tables(
+        [record("a", 0, 0.5), record("a", 1, 0.6), record("b", 1, 0.65), record("b", 0, 0.56)]
+    )
+    difference = paired_difference({0: 0.56, 1: 0.65}, {0: 0.5, 1: 0.6})
+    assert difference is not None
+    assert "| a | 55.00 ± 7.07 | – | 2 |" in text
+    assert f"| b | 60.50 ± 6.36 | {difference.text(scale=100)} | 2 |" in text
+
+
 def test_records_of_the_repository_are_of_jobs_that_exist() -> None:
-    for path in (Path(__file__).parents[2] / "results").glob("sca-?.jsonl"):
-        known: dict[str, Any] = {j.name: j for j in sca_paper.jobs(path.stem[-1])}
+    results = Path(__file__).parents[2] / "results"
+    for path in (*results.glob("sca-?.jsonl"), *results.glob("recipes-?.jsonl")):
+        jobs = sca_paper.jobs if path.stem.startswith("sca") else recipes.jobs
+        known: dict[str, Any] = {j.name: j for j in jobs(path.stem[-1])}
         for name, record in read_results(path).items():
             check_same(known[name], record, path)

@@ -52,6 +52,8 @@ REPRODUCE_EXAMPLES = """
   microglia reproduce sca --tier s --only "cifar10-conv5/*-seed0"
 
   microglia reproduce sca --tier m --list
+
+  microglia reproduce recipes --tier s
 """
 
 SENSITIVITY_EXAMPLES = """
@@ -244,7 +246,9 @@ def train(
 
 @app.command(epilog=REPRODUCE_EXAMPLES)
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="Whose experiments: sca.")],
+    paper: Annotated[
+        str, typer.Argument(help="Which: sca, the paper's, or recipes, norms and losses.")
+    ],
     tier: Annotated[str, typer.Option(help="s (minutes a network), m, or g (for a GPU).")] = "s",
     only: Annotated[
         str | None, typer.Option(help="Jobs of this name alone, a shell pattern.")
@@ -263,7 +267,7 @@ def reproduce(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Do a paper's experiments again, at the size of a tier, and print the tables.
+    """Do a list of experiments again, such as a paper's, at a tier's size, and print the tables.
 
     Each finished network appends a line to the results file and isn't trained again; an interrupted
     one goes on from its last epoch. Several processes may work at once.

@@ -25,6 +25,7 @@ from microglia.experiment import (
     layer_sensitivity,
     markdown,
     paper_figures,
+    recipes,
     sca_paper,
 )
 from microglia.experiment import prune as run_prune
@@ -47,7 +48,7 @@ from microglia.report import console_table, write_figures
 from microglia.runtime import keep_freed_memory
 from microglia.training import has_checkpoint, resolve_device
 
-PAPERS = {"sca": sca_paper.jobs}
+PAPERS = {"sca": sca_paper.jobs, "recipes": recipes.jobs}
 SENSITIVITY = "sensitivity.html"
 LATENCY_REPEATS = 20
 
@@ -122,9 +123,10 @@ def reproduce(
     keep_freed_memory()  # the process is ours
     records = run_jobs(jobs, results=path, folder=folder / f"{paper}-{tier}", progress=progress)
     console.out(markdown.tables(records), highlight=False)
-    page = folder / f"{paper}-{tier}" / "figures.html"
-    write_figures(f"{paper}, tier {tier}", paper_figures.figures(records), page)
-    console.out(str(page), highlight=False)
+    if figures := paper_figures.figures(records):
+        page = folder / f"{paper}-{tier}" / "figures.html"
+        write_figures(f"{paper}, tier {tier}", figures, page)
+        console.out(str(page), highlight=False)
     missing = {job.name for job in jobs} - {record["name"] for record in records}
     if missing:
         console.out(f"{len(missing)} jobs wait for others, or are with another process")
@@ -239,12 +241,6 @@ def measure(
     saved = find_saved(target)
     model = saved.load().to(place)
     images = _test_images(saved, data)
-    wanted, given = saved.example().shape[-3:], images.images.shape[-3:]
-    if wanted != given:
-        raise DataError(
-            f"data: the network takes images of {_by(wanted)} (channels x height x width), these "
-            f"are {_by(given)}."
-        )
     config = saved.run()
     batches = Batches(
         images,
@@ -252,11 +248,18 @@ def measure(
         shuffle=False,
         device=place,
         encoder=config.data.encoder if config else "direct",
+        threshold=config.data.threshold if config else 1.0,
         equalise=config.data.equalise if config else False,
         T=saved.timesteps(),
     )
-    figures = measure_network(model, batches, latency_repeats=0)
     first, _ = next(iter(batches))
+    wanted, given = saved.example().shape[-3:], first.shape[-3:]
+    if wanted != given:
+        raise DataError(
+            f"data: the network takes images of {_by(wanted)} (channels x height x width), these "
+            f"are {_by(given)}."
+        )
+    figures = measure_network(model, batches, latency_repeats=0)
     figures = clocked({"": model}, first, repeats=LATENCY_REPEATS)[""].on(figures)
     if as_json:
         print(figures.to_json())

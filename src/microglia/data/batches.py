@@ -1,5 +1,6 @@
 """Batches of normalised, augmented images, made on the device."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from microglia.data.augment import augmentation
-from microglia.data.encode import ENCODERS, latency, poisson
+from microglia.data.encode import ENCODERS, delta, latency, poisson
 from microglia.data.images import Images
 from microglia.errors import ConfigError, TrainingError, nearest
 
@@ -19,7 +20,8 @@ class Batches:
     The whole set lies on ``device`` as uint8; batches are cut, augmented and normalised there.
     ``augment`` is a word of `AUGMENTATIONS`. ``encoder`` "poisson" or "latency" turns images, their
     pixels in [0, 1] and not normalised, into T steps of spikes (see `encode`); "direct" leaves it
-    to the network. ``equalise`` divides each recording's frames by their mean, so that many events
+    to the network. "delta" turns frames into their changes of at least ``threshold``, in twice the
+    channels. ``equalise`` divides each recording's frames by their mean, so that many events
     and few look alike. The order and the augmentation of an epoch depend
     on ``seed`` and the epoch's number alone, never on what was iterated before. A pass that runs to
     its end moves on to the next epoch; `set_epoch` chooses one. A broken-off pass changes nothing:
@@ -41,6 +43,7 @@ class Batches:
         augment: str = "none",
         encoder: str = "direct",
         T: int | None = None,
+        threshold: float = 1.0,
         equalise: bool = False,
         shuffle: bool = True,
         drop_last: bool = False,
@@ -56,7 +59,11 @@ class Batches:
             )
         if encoder not in ENCODERS:
             raise ConfigError(f"encoder: '{encoder}' is unknown.{nearest(encoder, list(ENCODERS))}")
-        if encoder != "direct" and (T is None or T < 1 or images.frames):
+        if encoder == "delta" and not images.frames:
+            raise ConfigError("encoder: 'delta' wants frames; images don't change over time")
+        if not 0 < threshold < math.inf:
+            raise ConfigError(f"threshold: wanted a change above 0, got {threshold}")
+        if encoder in ("poisson", "latency") and (T is None or T < 1 or images.frames):
             raise ConfigError(
                 f"encoder: '{encoder}' wants images and T of at least 1, got T = {T}"
                 + (" and frames of events, which are spikes already" if images.frames else "")
@@ -65,7 +72,7 @@ class Batches:
             raise ConfigError("equalise: is for frames of events; images are normalised already")
         if augment == "events" and not images.frames:
             raise ConfigError("augment: 'events' is for frames of events, these are images")
-        self.encoder, self.T, self.equalise = encoder, T, equalise
+        self.encoder, self.T, self.threshold, self.equalise = encoder, T, threshold, equalise
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
@@ -117,15 +124,15 @@ class Batches:
 
     def _encoded(self, images: Tensor, batch: int) -> Tensor:
         """What the network is given of these pixels."""
-        if self.equalise:
-            counts = images.float()
-            return counts / counts.mean((0, 2, 3, 4), keepdim=True).clamp(min=1e-12)
-        if self.encoder == "direct" or self.T is None:
-            return images.float() * self._scale + self._shift
-        if self.encoder == "latency":
+        if self.T is not None and self.encoder == "latency":
             return latency(images.float() / 255, self.T)
-        generator = torch.Generator(self.device).manual_seed(self._mixed(batch + 1))
-        return poisson(images.float() / 255, self.T, generator)
+        if self.T is not None and self.encoder == "poisson":
+            generator = torch.Generator(self.device).manual_seed(self._mixed(batch + 1))
+            return poisson(images.float() / 255, self.T, generator)
+        values = images.float() * self._scale + self._shift
+        if self.equalise:
+            values = values / values.mean((0, 2, 3, 4), keepdim=True).clamp(min=1e-12)
+        return delta(values, self.threshold) if self.encoder == "delta" else values
 
     def _augmented(self, images: Tensor, draws: Tensor) -> Tensor:
         """All frames of a sample are moved alike, and time goes first."""

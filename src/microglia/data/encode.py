@@ -7,7 +7,7 @@ from torch import Tensor
 
 from microglia.errors import ConfigError
 
-ENCODERS = ("direct", "poisson", "latency")
+ENCODERS = ("direct", "poisson", "latency", "delta")
 
 
 def poisson(x: Tensor, T: int, generator: torch.Generator | None = None) -> Tensor:

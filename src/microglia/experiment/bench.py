@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ class Bench:
     def network(self, seed: int) -> nn.Module:
         """The network with fresh weights; the same seed gives the same weights."""
         torch.manual_seed(seed)
-        return build_network(self.config.network, self.splits.train)
+        return build_network(
+            self.config.network, self.example().shape[-3:], classes=len(self.splits.train.classes)
+        )
 
     def training_batches(self, seed: int) -> Batches:
         return self._batches(self.splits.train, seed=seed, augment=self.config.data.augment)
@@ -80,6 +83,7 @@ class Bench:
             "batch_size": data.batch_size,
             "device": self.device,
             "encoder": data.encoder,
+            "threshold": data.threshold,
             "equalise": data.equalise,
         }
         return Batches(images, T=self.config.network.T, **{**usual, **settings})
@@ -101,14 +105,14 @@ def load_data(config: RunConfig) -> Splits:
     )
 
 
-def build_network(config: NetworkConfig, images: Images) -> nn.Module:
-    """The network that a network section describes, for these images and their classes.
+def build_network(config: NetworkConfig, image: Sequence[int], *, classes: int) -> nn.Module:
+    """The network that a network section describes, for images of this shape, [C, H, W].
 
     Raises:
         ConfigError: the network is unknown, or a setting does not suit it.
         DataError: the images are not square.
     """
-    channels, height, width = images.images.shape[-3:]
+    channels, height, width = image
     if height != width:
         raise DataError(
             f"data: the networks take square images, these are {height}x{width}. Set data.size, "
@@ -116,7 +120,7 @@ def build_network(config: NetworkConfig, images: Images) -> nn.Module:
         )
     return build(
         config.name,
-        classes=len(images.classes),
+        classes=classes,
         channels=channels,
         T=config.T,
         size=height,

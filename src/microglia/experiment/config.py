@@ -58,8 +58,9 @@ class DataConfig:
     Rows are `[first, end)` of the training part; `validation_share` takes instead the last part of
     each class. Pixels are normalised, or through an `encoder`, "poisson" or "latency", spikes of
     `network.T` steps. Events become `network.T` frames, cut by "time" or by "count", and with
-    `equalise` each recording is divided by its mean. The validation images are only watched; the
-    test images are measured once, at the end.
+    `equalise` each recording is divided by its mean; the encoder "delta" leaves the changes of at
+    least `threshold` from frame to frame. The validation images are only watched; the test images
+    are measured once, at the end.
     """
 
     source: str
@@ -74,6 +75,7 @@ class DataConfig:
     batch_size: int = 64
     augment: str = "none"
     encoder: str = "direct"
+    threshold: float = 1.0
 
     def __post_init__(self) -> None:
         _check("data.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
@@ -86,6 +88,7 @@ class DataConfig:
             raise ConfigError(
                 f"data.encoder: '{self.encoder}' is unknown.{nearest(self.encoder, list(ENCODERS))}"
             )
+        _check("data.threshold", self.threshold, 0 < self.threshold < math.inf, "above 0")
         if self.validation_share is not None:
             share = self.validation_share
             _check("data.validation_share", share, 0 < share < 1, "in (0, 1)")
@@ -242,7 +245,8 @@ class RunConfig:
     def differs_from(self, other: RunConfig) -> list[str]:
         """The keys that make another config another experiment; where results go doesn't count."""
         mine, theirs = self.to_dict(), other.to_dict()
-        del mine["output"], theirs["output"]
+        for table in (mine, theirs):
+            del table["output"], table["training"]["loggers"]
         keys = []
         for section, value in mine.items():
             if isinstance(value, dict):

@@ -20,8 +20,13 @@ COMPARED = (*CONTROLS, "prune-only")
 
 
 def tables(records: Iterable[Record]) -> str:
-    """For each experiment: every network's figures, and how far SCA is from its controls."""
+    """For each experiment: every network's figures, and how far SCA is from its controls.
+
+    Where nothing was pruned in any of them, a line an experiment.
+    """
     records = list(records)
+    if all(r["label"] == DENSE for r in records):
+        return _dense(records)
     parts = []
     for experiment in dict.fromkeys(r["experiment"] for r in records):
         mine = [r for r in records if r["experiment"] == experiment]
@@ -45,6 +50,22 @@ def _figures(records: Sequence[Record]) -> str:
         ratios = [_ratio(some, dense, key) for key in RATIOS]
         lines.append(f"| {label} | {taken:.2f} | {accuracy} | {' | '.join(ratios)} | {len(some)} |")
     return "\n".join(lines)
+
+
+def _dense(records: Sequence[Record]) -> str:
+    """Experiments against the first of them, seed by seed."""
+    by_experiment: dict[str, dict[int, float]] = {}
+    for r in records:
+        by_experiment.setdefault(r["experiment"], {})[r["seed"]] = r["figures"]["accuracy"]
+    lines = ["| | test accuracy, % | points over the first, paired 95 % interval | seeds |"]
+    lines.append("|---|---|---|---|")
+    for name, accuracies in by_experiment.items():
+        first = next(iter(by_experiment.values()))
+        difference = paired_difference(accuracies, first) if accuracies is not first else None
+        more = difference.text(scale=100) if difference else "–"
+        mean = mean_and_spread(list(accuracies.values()), scale=100)
+        lines.append(f"| {name} | {mean} | {more} | {len(accuracies)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _ratio(some: Mapping[int, Record], dense: Mapping[int, Mapping[str, float]], key: str) -> str:

@@ -10,45 +10,14 @@ What Figures 3 and 4a show is in the records of the jobs for Figure 2.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from microglia.errors import ConfigError, nearest
 from microglia.experiment.config import CONTROLS, DENSE, RunConfig
 from microglia.experiment.job import Job
+from microglia.experiment.tiers import Tier, tier_named
 
 SPARSITIES = (0.2, 0.5, 0.7, 0.8)
 COMPARED = (0.5, 0.7)
-
-
-@dataclass(frozen=True)
-class Tier:
-    """How large an experiment is; see the design's tiers."""
-
-    train_rows: int | None
-    """None: all that don't validate."""
-    epochs: int
-    width: float
-    seeds: int
-    """Of CIFAR-10; other data get three."""
-    network: str = "conv5"
-    batch_size: int = 64
-    precision: str = "32-true"
-
-
-TIERS = {
-    "s": Tier(train_rows=10_000, epochs=8, width=0.25, seeds=5),
-    "m": Tier(train_rows=20_000, epochs=15, width=0.25, seeds=3),
-    "g": Tier(
-        train_rows=None,
-        epochs=60,
-        width=1.0,
-        seeds=1,
-        network="vgg16",
-        batch_size=256,
-        precision="bf16-mixed",
-    ),
-}
 
 UNTIL = 0.75
 """Part of a run after which masks stay: the paper prunes to the last of 300 epochs, but so short a
@@ -101,9 +70,7 @@ def jobs(tier: str) -> list[Job]:
     Raises:
         ConfigError: there is no such tier.
     """
-    if tier not in TIERS:
-        raise ConfigError(f"tier: '{tier}' is unknown.{nearest(tier, list(TIERS))}")
-    size = TIERS[tier]
+    size = tier_named(tier)
     if tier == "g":
         return list(
             _comparison("cifar10", size, seeds=1, sparsities=(0.5, 0.7, 0.8), labels=["SCA"])

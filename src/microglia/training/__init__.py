@@ -12,6 +12,7 @@ from microglia.training.fit import train
 from microglia.training.history import ChangeRecord, EpochRecord, History
 from microglia.training.manners import lightning
 from microglia.training.optimiser import build_optimizer
+from microglia.training.pair_stdp import PairSTDPConfig, recurrent_pairs, train_pair_stdp
 from microglia.training.stdp import STDPConfig, stdp_features, train_stdp
 
 if TYPE_CHECKING:
@@ -23,15 +24,18 @@ __all__ = [
     "Distillation",
     "EpochRecord",
     "History",
+    "PairSTDPConfig",
     "PrunerCallback",
     "STDPConfig",
     "TrainingConfig",
     "TrainingModule",
     "build_optimizer",
     "has_checkpoint",
+    "recurrent_pairs",
     "resolve_device",
     "stdp_features",
     "train",
+    "train_pair_stdp",
     "train_stdp",
 ]
 

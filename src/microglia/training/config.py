@@ -10,6 +10,7 @@ from microglia.errors import ConfigError, nearest
 OPTIMISERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "step", "one-cycle")
 LOSSES = ("cross-entropy", "tet", "mse-rate")
+LOGGERS = ("csv", "tensorboard", "mlflow", "wandb")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -35,7 +36,9 @@ class TrainingConfig:
     `accelerate` trains under `accelerated_training` on the CPU. `precision` is Lightning's word
     for it. `device` is `auto` (a GPU where there is one),
     `cpu`, `cuda`, `cuda:<index>` or `mps`. `gradient_clip` bounds the gradient's
-    Euclidean norm; 0 leaves it alone.
+    Euclidean norm; 0 leaves it alone. `accumulate` sums the gradients of so many batches before
+    each optimizer step. `loggers` names Lightning's that get each epoch's numbers: see
+    `build_loggers`.
 
     Raises:
         ConfigError: A value is out of range, or names nothing known.
@@ -61,12 +64,17 @@ class TrainingConfig:
     device: str = "auto"
     precision: str = "32-true"
     accelerate: bool = True
+    loggers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("optimizer", self.optimizer, OPTIMISERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("loss", self.loss, LOSSES)
+        for logger in self.loggers:
+            _one_of("loggers", logger, LOGGERS)
+        if len(set(self.loggers)) < len(self.loggers):
+            raise ConfigError(f"training.loggers: one is named twice in {list(self.loggers)}.")
         _check("tet_share", self.tet_share, 0 <= self.tet_share <= 1, "in [0, 1]")
         _check("activity", self.activity, self.activity >= 0, "at least 0")
         _check("mixup", self.mixup, self.mixup >= 0, "at least 0")

@@ -74,6 +74,7 @@ def train(
 
         from microglia.training.callback import PrunerCallback
         from microglia.training.keeper import EpochCheckpoint
+        from microglia.training.loggers import build_loggers, close
         from microglia.training.module import TrainingModule
         from microglia.training.progress import ProgressBar
         from microglia.training.recorder import Recorder
@@ -98,6 +99,7 @@ def train(
         model.train(), config, optimizer=optimizer, pruner=pruner, distillation=distillation
     )
     with lightning():
+        loggers = build_loggers(config, run_dir, title=title, labels=labels or {})
         trainer = Trainer(
             accelerator=device.type,
             devices=[device.index] if device.index is not None else 1,
@@ -106,7 +108,8 @@ def train(
             accumulate_grad_batches=config.accumulate,
             gradient_clip_val=config.gradient_clip or None,
             callbacks=callbacks,
-            logger=False,
+            logger=loggers,
+            log_every_n_steps=1,
             enable_checkpointing=run_dir is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -129,6 +132,7 @@ def train(
                     weights_only=True,
                 ),
             )
+        close(loggers)
     if module.average is not None:
         model.load_state_dict(module.average.module.state_dict())
     return recorder.history

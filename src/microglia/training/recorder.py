@@ -13,10 +13,13 @@ from torch import Tensor
 
 from microglia.training.callback import PrunerCallback
 from microglia.training.history import EpochRecord, History, MetricsFile
+from microglia.training.loggers import log_epoch
 
 
 class Recorder(Callback):
     """Sums loss and accuracy over each epoch on the device, and reads them once at its end.
+
+    Lightning's loggers get each epoch too, those before a resumption again.
 
     The history and all random numbers travel in the checkpoint, so that a resumed run goes on
     as the straight one would.
@@ -37,6 +40,8 @@ class Recorder(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._file is not None:
             self._file.rewrite(self.history)
+        for record in self.history.epochs:
+            log_epoch(trainer.loggers, record)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._train = torch.zeros(4, device=pl_module.device)
@@ -87,6 +92,7 @@ class Recorder(Callback):
         )
         self.history.epochs.append(record)
         self.history.changes = list(changes)
+        log_epoch(trainer.loggers, record)
         if self._file is not None:
             for change in changes[self._changes_written :]:
                 self._file.write("change", change)

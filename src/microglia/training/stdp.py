@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from microglia.errors import ConfigError, TrainingError
 
-_ENDLESS = 1e30  # the library's step is given traces that have decayed already
+ENDLESS = 1e30  # the library's step is given traces that have decayed already
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,9 @@ def train_stdp(
         raise ConfigError("stdp: no batch")
     w = weights.detach().clone().clamp_(0, 1)
     rise = torch.zeros(len(w), device=w.device)
-    taus = _time_constants(config, _as_maps(batches[0])[0, 0])
+    taus = draw_time_constants(
+        _as_maps(batches[0])[0, 0].shape, config.tau, spread=config.spread, seed=config.seed
+    ).to(w)
     fired = torch.zeros(len(w), device=w.device)
     for _ in range(config.epochs):
         for batch in batches:
@@ -135,8 +137,8 @@ def _sample(
             (trace - trace / taus - config.target, unused),
             w,
             stride=(1, 1),
-            tau_pre=_ENDLESS,
-            tau_post=_ENDLESS,
+            tau_pre=ENDLESS,
+            tau_post=ENDLESS,
             f_pre=torch.zeros_like,
             f_post=torch.ones_like,
         )
@@ -146,15 +148,18 @@ def _sample(
     return change, count
 
 
-def _time_constants(config: STDPConfig, one: Tensor) -> Tensor:
-    """τ of each input, in the shape of one sample."""
-    if not config.spread:
-        return torch.tensor(config.tau, device=one.device)
+def draw_time_constants(
+    shape: torch.Size | int, mean: float, *, spread: float, seed: int
+) -> Tensor:
+    """Of a gamma distribution of this mean and coefficient of variation, at least 1 step; all the
+    mean where `spread` is 0. Global generators are left alone."""
+    if not spread:
+        return torch.tensor(mean)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        shape = 1 / config.spread**2
-        drawn = torch.distributions.Gamma(shape, shape / config.tau).sample(one.shape)
-    return drawn.clamp(min=1.0).to(one.device)
+        torch.manual_seed(seed)
+        k = 1 / spread**2
+        size = torch.Size([shape]) if isinstance(shape, int) else shape
+        return torch.distributions.Gamma(k, k / mean).sample(size).clamp(min=1.0)
 
 
 def _unit(w: Tensor) -> Tensor:
