@@ -177,7 +177,7 @@ def sca(model: nn.Module, images: Images, sparsity: float, *, steps: int) -> dic
             pruner.step()
             if pruner.steps == steps:
                 break
-    return pruner.gates.keep()
+    return pruner.masks.keep()
 
 
 def main() -> None:

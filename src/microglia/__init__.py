@@ -19,7 +19,17 @@ from microglia.errors import (
     TrainingError,
 )
 from microglia.frameworks import register_neuron, reset
-from microglia.methods import METHODS, SCA, Activity, Magnitude, Pruner, Random, UniformSlim
+from microglia.methods import (
+    METHODS,
+    SCA,
+    Activity,
+    Magnitude,
+    Pruner,
+    Random,
+    RandomWeights,
+    UniformSlim,
+    WeightMagnitude,
+)
 from microglia.surgery import analyse, certify, regrow, save
 from microglia.surgery import load as _load
 
@@ -36,9 +46,11 @@ __all__ = [
     "MicrogliaError",
     "Pruner",
     "Random",
+    "RandomWeights",
     "StructureError",
     "TrainingError",
     "UniformSlim",
+    "WeightMagnitude",
     "analyse",
     "certify",
     "load",

@@ -32,7 +32,7 @@ def test_parameters_are_matched_to_within_one_per_cent(cls: type[mg.Pruner]) -> 
 
 def test_random_is_random_and_seeded() -> None:
     masks = [
-        Loop(Random, "pre-activation", sparsity=0.5, seed=s).pruner.gates.keep() for s in (0, 0, 1)
+        Loop(Random, "pre-activation", sparsity=0.5, seed=s).pruner.masks.keep() for s in (0, 0, 1)
     ]
     assert all(torch.equal(masks[0][n], masks[1][n]) for n in masks[0])
     assert any(not torch.equal(masks[0][n], masks[2][n]) for n in masks[0])
@@ -45,7 +45,7 @@ def test_uniform_slim_gives_weights_the_spread_of_the_narrow_network() -> None:
     a, b = dense.get_submodule("body.4").weight, narrow.get_submodule("body.4").weight
     assert torch.allclose(b, a * (8 / 4) ** 0.5)
     assert torch.equal(dense.get_submodule("body.0").weight, narrow.get_submodule("body.0").weight)
-    assert all(bool(m[: int(m.sum())].all()) for m in pruner.gates.keep().values())
+    assert all(bool(m[: int(m.sum())].all()) for m in pruner.masks.keep().values())
 
 
 def test_activity_keeps_what_fires_most() -> None:
@@ -64,7 +64,7 @@ def test_activity_keeps_what_fires_most() -> None:
     expected = {n: r.clone() for n, r in rates.items()}
     loop.pruner.calibrate([loop.x])
     assert loop.model.training
-    for name, mask in loop.pruner.gates.keep().items():
+    for name, mask in loop.pruner.masks.keep().items():
         assert torch.allclose(loop.pruner.scores()[name], expected[name], atol=1e-6)
         assert expected[name][mask].min() >= expected[name][~mask].max()
     with pytest.raises(mg.ConfigError, match="no batch"):
@@ -74,7 +74,7 @@ def test_activity_keeps_what_fires_most() -> None:
 def test_magnitude_keeps_the_largest_filters() -> None:
     loop = Loop(Magnitude, "chain", sparsity=0.5, scope="layer")
     loop.pruner.calibrate()
-    for name, mask in loop.pruner.gates.keep().items():
+    for name, mask in loop.pruner.masks.keep().items():
         size = loop.model.get_submodule(name).weight.detach().abs().flatten(1).mean(1)
         assert size[mask].min() >= size[~mask].max()
 
@@ -83,7 +83,7 @@ def test_the_filters_of_a_transposed_convolution_are_its_outputs() -> None:
     loop = Loop(Magnitude, "decoder", sparsity=0.5, scope="layer", penalty=0.01)
     up = loop.model.get_submodule("body.up").weight  # [in, out, H, W]
     loop.pruner.calibrate()
-    keep = loop.pruner.gates.keep()
+    keep = loop.pruner.masks.keep()
     size = up.detach().abs().mean((0, 2, 3))
     mask = keep["body.up"]
     assert len(mask) == 6

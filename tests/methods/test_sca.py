@@ -152,7 +152,7 @@ def test_the_rule_prunes_the_lowest_scores_and_regrows_the_largest_gradients(see
     scores = {n: s.clone() for n, s in scores.items()}
     signal = {n: s.clone() for n, s in signal.items()}
     pruner.step()
-    keep = pruner.gates.keep()
+    keep = pruner.masks.keep()
     total = sum(s.numel() for s in scores.values())
     left, grown = total - round(0.5 * total), round(0.2 * total)
 
@@ -181,7 +181,7 @@ def test_the_signal_is_the_gradient_of_the_norms_scale() -> None:
         total += loop.model.get_submodule("body.1").weight.grad
         loop.optimizer.step()
     assert torch.allclose(signal.mean()["body.0"], (total / 2).abs(), atol=1e-7)
-    closed = ~loop.pruner.gates.keep()["body.0"]
+    closed = ~loop.pruner.masks.keep()["body.0"]
     assert (total[closed] != 0).any(), "closed channels must have a gradient through their gate"
 
 
@@ -283,7 +283,7 @@ def test_closed_channels_keep_their_weights(scope: Any) -> None:
     loop = Loop(SCA, "chain", sparsity=0.5, every=2, until=2, scope=scope)
     loop.optimizer.param_groups[0]["weight_decay"] = 0.0
     loop.run(2)
-    closed = {n: ~m for n, m in loop.pruner.gates.keep().items()}
+    closed = {n: ~m for n, m in loop.pruner.masks.keep().items()}
     before = {n: loop.model.get_submodule(n).weight.detach()[m].clone() for n, m in closed.items()}
     for p in loop.optimizer.state:
         loop.optimizer.state[p]["exp_avg"].zero_()  # or momentum would move them on

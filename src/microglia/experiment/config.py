@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -265,18 +264,16 @@ class RunConfig:
 
 
 _SET_ELSEWHERE = (
-    "self model settings example_input optimizer ledger seed sparsity target every warmup until "
+    "example_input optimizer ledger seed sparsity target every warmup until "
     "protect floor round_to residual linear"
 ).split()
 
 
 def method_options(cls: type[Pruner]) -> list[str]:
     """What the method's constructor takes beyond the keys that every method has here."""
-    own = list(inspect.signature(cls).parameters)
-    shared = list(inspect.signature(Pruner).parameters) if "settings" in own else []
     # Controls treat all layers alike, and so set the scope themselves.
     closed = ["scope"] if cls.needs == "initialisation" else []
-    return [name for name in dict.fromkeys(own + shared) if name not in (*_SET_ELSEWHERE, *closed)]
+    return [name for name in cls.settings() if name not in (*_SET_ELSEWHERE, *closed)]
 
 
 def _check_target(target: Mapping[str, float]) -> None:

@@ -126,7 +126,7 @@ def _narrowed(
     """
     model = bench.network(seed)
     pruner = _pruner(bench, model, None, name=name, seed=seed, budget=budget)
-    small, kept = pruner.compact(), pruner.gates.keep()
+    small, kept = pruner.compact(), pruner.masks.keep()
     history = _train(bench, small.model, seed, name=name)
     if name == bench.config.pruning.method:
         history += _finetune(bench, small.model, seed, teacher=teacher)
@@ -150,7 +150,7 @@ def _pruned(bench: Bench, model: nn.Module, seed: int, *, teacher: nn.Module | N
     else:
         pruner.calibrate(bench.training_batches(seed))
     small = pruner.compact()
-    kept, scores = pruner.gates.keep(), pruner.scores()
+    kept, scores = pruner.masks.keep(), pruner.scores()
     pruner.detach()
     history += _finetune(bench, small.model, seed, teacher=teacher)
     file = mg.save(small, bench.folder(name, seed) / COMPACT)

@@ -13,7 +13,14 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
-from microglia.frameworks.copies import GATE, Hook, bare_copy, fresh_copy
+from microglia.frameworks.copies import (
+    GATE,
+    WEIGHT_GATE,
+    Hook,
+    bare_copy,
+    fresh_copy,
+    refuse_masked,
+)
 from microglia.frameworks.kinds import (
     NeuronKind,
     Observation,
@@ -24,6 +31,7 @@ from microglia.frameworks.kinds import (
 
 __all__ = [
     "GATE",
+    "WEIGHT_GATE",
     "Hook",
     "NeuronKind",
     "Observation",
@@ -31,6 +39,7 @@ __all__ = [
     "first_tensor",
     "fresh_copy",
     "neuron_kind",
+    "refuse_masked",
     "register_neuron",
     "reset",
     "resize",

@@ -7,8 +7,14 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from microglia.errors import ConfigError
+
 GATE = "channel_gate"
 """Name of the buffer that a gate keeps on the layer that computes its channels."""
+
+
+WEIGHT_GATE = "_gate"
+"""What a mask of weights adds to the name of the weight for its own, a buffer beside it."""
 
 
 class Hook:
@@ -50,8 +56,25 @@ def bare_copy(model: Network) -> Network:
         if plain is not None:
             module.__class__ = plain
             vars(module).pop("overwrites_current", None)
-        module._buffers.pop(GATE, None)
+        for name in list(module._buffers):
+            if name == GATE or _masks_weight(module, name):
+                del module._buffers[name]
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key in [k for k, hook in hooks.items() if isinstance(hook, Hook)]:
                 del hooks[key]
     return copied
+
+
+def refuse_masked(model: nn.Module) -> None:
+    """Raises ConfigError where a pruner's gates or masks are in the network already."""
+    for path, module in model.named_modules():
+        for name in module._buffers:
+            if name == GATE or _masks_weight(module, name):
+                raise ConfigError(
+                    f"{path}: the network already has a pruner's masks; detach() that one first"
+                )
+
+
+def _masks_weight(module: nn.Module, buffer: str) -> bool:
+    """Whether a buffer is the mask of a weight of this module."""
+    return buffer.endswith(WEIGHT_GATE) and buffer[: -len(WEIGHT_GATE)] in module._parameters

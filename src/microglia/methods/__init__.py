@@ -6,25 +6,45 @@ from microglia.errors import ConfigError, nearest
 from microglia.methods.activity import Activity
 from microglia.methods.base import Pruner
 from microglia.methods.change import Change
+from microglia.methods.channels import ChannelPruner
 from microglia.methods.magnitude import Magnitude
 from microglia.methods.random import Random
+from microglia.methods.random_weights import RandomWeights
 from microglia.methods.sca import SCA
+from microglia.methods.stds import STDS
 from microglia.methods.uniform_slim import UniformSlim
+from microglia.methods.weight_magnitude import WeightMagnitude
+from microglia.methods.weights import WeightPruner
 
 __all__ = [
     "METHODS",
     "SCA",
+    "STDS",
     "Activity",
     "Change",
+    "ChannelPruner",
     "Magnitude",
     "Pruner",
     "Random",
+    "RandomWeights",
     "UniformSlim",
+    "WeightMagnitude",
+    "WeightPruner",
     "method_named",
 ]
 
 METHODS: dict[str, type[Pruner]] = {
-    cls.name: cls for cls in (SCA, Random, UniformSlim, Activity, Magnitude)
+    cls.name: cls
+    for cls in (
+        SCA,
+        Random,
+        UniformSlim,
+        Activity,
+        Magnitude,
+        WeightMagnitude,
+        RandomWeights,
+        STDS,
+    )
 }
 
 

@@ -8,14 +8,14 @@ from typing import Any
 from torch import nn
 
 from microglia.errors import ConfigError
-from microglia.methods.base import Pruner
 from microglia.methods.change import Change
+from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scores import ActivityScore
 from microglia.methods.parts.traffic import Traffic
 from microglia.methods.parts.trained import Forward, listening, run_over
 
 
-class Activity(Pruner):
+class Activity(ChannelPruner):
     """Keep the channels that fire most in a trained network.
 
         r_c = mean over n, t, h, w of S

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,61 +15,68 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from microglia.errors import ConfigError, MicrogliaError, nearest
-from microglia.gates import Gates
+from microglia.gates import Masks
 from microglia.methods.change import Change, sparsity_of
-from microglia.methods.parts.budget import (
-    Budget,
-    channels_left,
-    check_reachable,
-    cost_function,
-    meet,
-)
-from microglia.methods.parts.clock import channels_for_time
+from microglia.methods.parts.budget import Budget, check_reachable, meet, units_left
 from microglia.methods.parts.part import Part
-from microglia.methods.parts.prunable import named, prunable
 from microglia.methods.parts.scope import Scope, Scores, partition, rounded, select, top
-from microglia.methods.parts.scores import open_filters
 from microglia.methods.parts.traffic import Traffic
 from microglia.methods.parts.trained import Forward, call
-from microglia.structure import Keep
-from microglia.surgery import Compact, Ledger, analyse, compact, cut
+from microglia.structure import Keep, Structure
+from microglia.surgery import Compact, Ledger, analyse, compact
+
+Propose = Callable[[int], Keep]
+"""How many units may stay -> the mask that leaves as many."""
 
 PATIENCE = 100  # calls of step() without a step of the optimizer, until it is said
 
 
 class Pruner(ABC):
-    """Closes and opens channels of a network while any loop trains it.
+    """Closes and opens units of a network, channels or weights, while any loop trains it.
 
-    Gates go into the network when the pruner is made; `step()` moves them, `compact()` gives
-    the smaller network, `detach()` takes the gates out again.
+    Masks go into the network when the pruner is made; `step()` moves them, `compact()` gives
+    the smaller network, `detach()` takes the masks out again.
+
+    Methods derive from `ChannelPruner` or `WeightPruner`, which say what a unit is.
 
     Args:
         model: the network.
         example_input: one input as in training, `[N, C, H, W]` or `[T, N, C, H, W]`; a tuple is
             taken as several arguments. Used for the structure and for the certificate.
-        sparsity: fraction of the channels to take away, in [0, 1); or one for each group.
+        sparsity: fraction of the units to take away, in [0, 1); or one for each group.
         target: instead, `{"parameters" | "macs" | "synops" | "latency": kept fraction}`.
         optimizer: of the network; its steps are counted, so that gradient accumulation and
             steps that a GradScaler skips don't count, and `compact()` carries it over. Without
             one, every call of `step()` counts.
-        protect: layers left alone (shell patterns such as "layer4.*").
-        floor: channels that stay in every group, at least.
-        round_to: channels of each group come in multiples of this.
-        residual: "tied" prunes residual streams as one group, "inner" leaves them alone.
-        linear: hidden linear and recurrent layers are pruned too, not only convolutions.
+        floor: units that stay in every group, at least.
+        round_to: units of each group come in multiples of this.
+        scope: "global" ranks all layers' units together, "layer" takes the same fraction of each.
         seed: of every random choice.
         ledger: of an earlier `compact()` of this network, so that channel ids stay the same.
 
     Raises:
-        ConfigError: a setting out of range, an unknown layer, or nothing left to prune.
+        ConfigError: a setting out of range, or nothing left to prune.
         StructureError: the network can't be analysed.
     """
 
     name: ClassVar[str]
-    prunes: ClassVar[str] = "channels"
+    prunes: ClassVar[Literal["channels", "weights"]]
     budget_kind: ClassVar[Literal["exact", "emergent"]] = "exact"
     needs: ClassVar[Literal["training", "initialisation", "trained"]]
     source: ClassVar[str]
+
+    masks: Masks
+    structure: Structure
+
+    @classmethod
+    def settings(cls) -> list[str]:
+        """The names of all settings that the method takes, its own first."""
+        found: dict[str, None] = {}
+        for base in cls.__mro__:
+            if issubclass(base, Pruner) and "__init__" in vars(base):
+                parameters = list(inspect.signature(base).parameters.values())[1:]
+                found |= {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return list(found)
 
     def __init__(
         self,
@@ -78,66 +86,75 @@ class Pruner(ABC):
         sparsity: float | Mapping[str, float] | None = None,
         target: Mapping[str, float] | None = None,
         optimizer: Optimizer | None = None,
-        protect: Sequence[str] = (),
         floor: int = 1,
         round_to: int = 1,
         scope: Scope = "global",
-        residual: Literal["tied", "inner"] = "tied",
-        linear: bool = False,
-        penalty: float = 0.0,
         seed: int = 0,
         ledger: Ledger | None = None,
     ) -> None:
-        self.budget = Budget(sparsity, target)
-        _check(floor=floor, round_to=round_to, scope=scope, residual=residual, rate=penalty)
+        self.budget = Budget(sparsity, target, required=self.budget_kind == "exact")
+        _check(floor=floor, round_to=round_to, scope=scope, prunes=self.prunes)
         _check_network(model, optimizer, seed)
         self.model, self.example_input, self.optimizer = model, example_input, optimizer
-        self.floor, self.round_to, self.scope, self.rate = floor, round_to, scope, penalty
+        self.floor, self.round_to, self.scope = floor, round_to, scope
         self.ledger = ledger
-        self._whole = whole = analyse(model, example_input)
-        self.structure = prunable(whole, protect, residual=residual, linear=linear, name=self.name)
-        if isinstance(sparsity, Mapping):
-            self.structure = named(self.structure, sparsity)
+        self._whole = analyse(model, example_input)
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = 0
         """Optimizer steps taken."""
         self.changes = 0
         """Updates made."""
         self.last_scores: dict[str, Tensor] = {}
+        self.reached: float | None = None
+        """The sparsity that an emergent method had come to when it was projected to its budget."""
         self._unseen = 0
         self._idle = 0
+        self._holding = False
         self._solved: int | None = None
         self._dense_cost: float | None = None
-        self._rows: list[tuple[str, int, Tensor]] | None = None
         self._parts: dict[str, Part] = {}
-        self.gates = Gates(model, self.structure)
-        self._check_floors()
-        if target is not None and "synops" in target:
-            self._parts["traffic"] = Traffic(model, self.structure)
-        self._hook = optimizer.register_step_post_hook(self._stepped) if optimizer else None
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    @classmethod
+    def _check_settings(cls, settings: Iterable[str]) -> None:
+        """The first step of a constructor.
+
+        Raises:
+            ConfigError: the method has no setting of such a name.
+        """
+        known = cls.settings()
+        for setting in settings:
+            if setting not in known:
+                hint = nearest(setting, known)
+                raise ConfigError(f"'{cls.name}' has no setting '{setting}'.{hint}")
+
+    def _attach(self, masks: Masks) -> None:
+        """The last step of a constructor: the masks are in the network, and the budget is possible.
+
+        Raises:
+            ConfigError: it isn't; the network is then as it came.
+        """
+        self.masks = masks
+        try:
+            self._check_floors()
+        except MicrogliaError:
+            masks.remove()
+            raise
+        if self.optimizer is not None:
+            self._follow(self.optimizer)
+
+    def _follow(self, optimizer: Optimizer) -> None:
+        """Count the steps of an optimizer."""
+        self._hooks += [
+            optimizer.register_step_pre_hook(self._stepping),
+            optimizer.register_step_post_hook(self._stepped),
+        ]
 
     # --- what a loop calls -----------------------------------------------------------------
 
+    @abstractmethod
     def penalty(self) -> Tensor:
-        """What the method adds to the loss: rate * sum |w| over the filters of open channels.
-
-        Closed channels keep their weights: nothing else trains these, so that the penalty alone
-        would wear them down, and with them what regrowth could bring back.
-        """
-        self._check_attached()
-        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
-        total = torch.zeros((), device=device)
-        if self.rate:
-            for name, axis, rows in self._filters():
-                weight = self.model.get_parameter(name)
-                total = total + weight.index_select(axis, rows).abs().sum()
-        return self.rate * total
-
-    def _filters(self) -> list[tuple[str, int, Tensor]]:
-        """The filters of open channels, found again when the masks change."""
-        if self._rows is None:
-            self._rows = open_filters(self.model, self.structure, self.gates.keep())
-        return self._rows
+        """What the method adds to the loss, a scalar."""
 
     def step(self) -> Change | None:
         """Call after every `optimizer.step()`: None, or what was pruned and regrown.
@@ -147,7 +164,9 @@ class Pruner(ABC):
         """
         self._check_attached()
         if self.optimizer is None:
+            self._before()
             self._collect()
+            self._after()
         elif not self._unseen:
             for part in self._parts.values():
                 part.skip()
@@ -160,7 +179,7 @@ class Pruner(ABC):
                 )
             return None
         self._unseen = self._idle = 0
-        return self._update() if self._due() else None
+        return self._update() if not self._holding and self._due() else None
 
     def calibrate(self, batches: Iterable[Any] = (), *, forward: Forward | None = None) -> Change:
         """Prune a trained network at once, by what it does on these batches.
@@ -196,40 +215,87 @@ class Pruner(ABC):
             CertificateError: it does not compute what the gated network computes.
             ConfigError: the pruner was detached, or a method for trained networks wasn't given one.
         """
-        keep = self._open()
+        self._check_attached()
         if self.needs == "trained" and not self.changes:
             raise ConfigError(
                 f"'{self.name}' has pruned nothing yet: train the network, then call "
                 "calibrate(batches) and compact()"
             )
+        structure, keep = self._removable()
         return compact(
             self.model,
-            self.structure,
+            structure,
             keep,
             example_input=self.example_input,
             optimizer=self.optimizer,
             scheduler=scheduler,
             average=average,
             ledger=self.ledger or Ledger.open(self.model, self._whole),
+            unread=self.prunes == "weights",
         )
+
+    def finalize(self, sparsity: float | None = None) -> Change:
+        """Project an emergent method's masks to a budget exactly; from now on they stand still.
+
+        The units of highest importance stay, and `reached` tells the sparsity there was before.
+
+        Args:
+            sparsity: None for the budget that the pruner was made with.
+
+        Raises:
+            ConfigError: the method's budget is exact anyway, there is none, or it is out of range.
+        """
+        self._check_attached()
+        if self.budget_kind == "exact":
+            raise ConfigError(f"'{self.name}' keeps to its budget anyway; nothing to finalize")
+        if sparsity is not None:
+            self.budget = Budget(sparsity)
+        elif self.budget.sparsity is None and self.budget.target is None:
+            raise ConfigError(f"'{self.name}' has no budget to finalize to: give a sparsity")
+        self.reached = self.sparsity_reached
+        change = self._prune(self._importance())
+        self._holding = True
+        return change
+
+    def hold(self, optimizer: Optimizer) -> None:
+        """From now on masks stand still, and this optimizer's steps are the ones that count.
+
+        For fine-tuning with an optimizer of its own what was pruned by another, or by none.
+
+        Raises:
+            ConfigError: it is no optimizer of this network, or the pruner was detached.
+        """
+        self._check_attached()
+        _check_network(self.model, optimizer, 0)
+        self._release()
+        self.optimizer, self._holding, self._unseen = optimizer, True, 0
+        self._follow(optimizer)
 
     def detach(self) -> None:
         """Take gates and hooks out: the user's own classes and `state_dict` keys again."""
-        self.gates.remove()
+        self.masks.remove()
         for part in self._parts.values():
             part.remove()
-        if self._hook is not None:
-            self._hook.remove()
+        self._release()
+
+    def _release(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
     # --- what it tells ---------------------------------------------------------------------
 
     @property
     def sparsity_reached(self) -> float:
-        """Fraction of the prunable channels that are closed now."""
+        """Fraction of the prunable units that are closed now."""
         return sparsity_of(self._open())
 
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Units of each group."""
+
     def kept(self) -> dict[str, int]:
-        """Channels of each group that are open now."""
+        """Units of each group that are open now."""
         return {name: int(mask.sum()) for name, mask in self._open().items()}
 
     def scores(self) -> dict[str, Tensor]:
@@ -243,6 +309,8 @@ class Pruner(ABC):
             "steps": self.steps,
             "changes": self.changes,
             "unseen": self._unseen,
+            "holding": self._holding,
+            "reached": self.reached,
             "solved": self._solved,
             "dense_cost": self._dense_cost,
             "masks": self._open(),
@@ -259,11 +327,12 @@ class Pruner(ABC):
         """
         if state["method"] != self.name:
             raise ConfigError(f"this state is of '{state['method']}', not of '{self.name}'")
-        if set(state["masks"]) != {g.name for g in self.structure.groups}:
+        if set(state["masks"]) != set(self.sizes()):
             raise ConfigError("this state is of another network: its groups have other names")
-        self._set(state["masks"])
+        self.masks.set(state["masks"])
         self.steps, self.changes = state["steps"], state["changes"]
         self._unseen, self._solved = state["unseen"], state["solved"]
+        self._holding, self.reached = state["holding"], state["reached"]
         self._dense_cost = state["dense_cost"]
         self.last_scores = {k: v.clone() for k, v in state["scores"].items()}
         self.generator.set_state(state["generator"])
@@ -277,14 +346,14 @@ class Pruner(ABC):
             ConfigError: the pruner was detached.
         """
         self._check_attached()
-        return self.gates.keep()
+        return self.masks.keep()
 
     def __str__(self) -> str:
-        if not self.gates.attached:
+        if not self.masks.attached:
             return f"{self.name}: detached after {self.steps} steps and {self.changes} updates"
-        open_, total = sum(self.kept().values()), sum(g.size for g in self.structure.groups)
+        open_, sizes = sum(self.kept().values()), self.sizes()
         return (
-            f"{self.name}: {open_} of {total} channels open in {len(self.structure.groups)} "
+            f"{self.name}: {open_} of {sum(sizes.values())} {self.prunes} open in {len(sizes)} "
             f"groups after {self.steps} steps and {self.changes} updates"
         )
 
@@ -302,6 +371,32 @@ class Pruner(ABC):
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores | None:
         """Scores from a trained network, None for a method that doesn't prune one."""
 
+    # --- what a kind of pruner decides -----------------------------------------------------
+
+    @abstractmethod
+    def _cost(self, quantity: str, density: Mapping[str, Tensor]) -> Callable[[Keep], float]:
+        """What a mask leaves of a quantity; `density` as in `Traffic`."""
+
+    @abstractmethod
+    def _timed(self, propose: Propose, *, fraction: float, least: int, most: int) -> int:
+        """How many units may stay for this fraction of the latency."""
+
+    @abstractmethod
+    def _removable(self) -> tuple[Structure, Keep]:
+        """The channels that can be taken out of the network as it is masked now."""
+
+    @abstractmethod
+    def _before(self) -> None:
+        """Before each step of the optimizer; gradients are there."""
+
+    @abstractmethod
+    def _after(self) -> None:
+        """After each step of the optimizer."""
+
+    def _importance(self) -> Scores:
+        """What an emergent method's units are ranked by when it is finalized."""
+        raise AssertionError(f"'{self.name}' is exact")
+
     # --- what methods share ----------------------------------------------------------------
 
     def _prune(self, scores: Scores) -> Change:
@@ -317,43 +412,27 @@ class Pruner(ABC):
 
         return self._apply(self._within_budget(propose))
 
-    def _within_budget(self, propose: Any) -> Keep:
+    def _within_budget(self, propose: Propose) -> Keep:
         """The mask that `propose(count)` gives for the count that the budget allows."""
+        sizes = self.sizes()
         if self.budget.target is None:
             p = self.budget.sparsity
-            keep: Keep = propose(
-                channels_left(self.structure, p) if isinstance(p, (int, float)) else 0
-            )
-            return keep
+            return propose(units_left(sizes, p) if isinstance(p, (int, float)) else 0)
         ((quantity, fraction),) = self.budget.target.items()
-        least = sum(self._least(g.name) for g in self.structure.groups)
-        most = sum(g.size for g in self.structure.groups)
+        least, most = sum(map(self._least, sizes)), sum(sizes.values())
         if quantity == "latency":
             if self._solved is None:  # a clock is read once, not at every update
-                self._solved = channels_for_time(
-                    propose,
-                    lambda keep: cut(self.model, self.structure, keep)[0],
-                    cut(self.model, self.structure, {})[0],
-                    example_input=self.example_input,
-                    fraction=fraction,
-                    least=least,
-                    most=most,
-                )
-            kept: Keep = propose(self._solved)
-            return kept
+                self._solved = self._timed(propose, fraction=fraction, least=least, most=most)
+            return propose(self._solved)
         traffic = self._parts.get("traffic")
         if isinstance(traffic, Traffic) and not traffic.seen():
             raise ConfigError(
                 f"'{self.name}' can't meet a target on SynOps before the network has run: pass "
                 "calibrate(batches) some data, or ask for macs"
             )
-        cost = cost_function(
-            quantity,
-            self.structure,
-            density=traffic.density() if isinstance(traffic, Traffic) else {},
-        )
+        cost = self._cost(quantity, traffic.density() if isinstance(traffic, Traffic) else {})
         if self._dense_cost is None:  # of the network as it came, however it fires later
-            self._dense_cost = cost(self.structure.everything())
+            self._dense_cost = cost(_everything(sizes))
         self._solved, keep = meet(
             propose,
             cost,
@@ -363,45 +442,47 @@ class Pruner(ABC):
             most=most,
             nearest=self.needs == "initialisation",
             what=quantity,
+            units=self.prunes,
         )
         return keep
 
     def _shares(self, count: int) -> list[tuple[tuple[str, ...], int]]:
-        """Sets of groups that are ranked together, and how many channels stay in each set."""
+        """Sets of groups that are ranked together, and how many units stay in each set."""
         p = self.budget.sparsity
+        sizes = self.sizes()
         return partition(
-            {g.name: g.size for g in self.structure.groups},
+            sizes,
             count,
             scope=p if isinstance(p, Mapping) else self.scope,
-            floors={g.name: self._least(g.name) for g in self.structure.groups},
+            floors={name: self._least(name) for name in sizes},
+            units=self.prunes,
         )
 
     def _least(self, group: str) -> int:
-        size = self.structure[group].size
-        return min(size, max(self.floor, self.round_to if self.round_to > 1 else 1))
+        return min(self.sizes()[group], max(self.floor, self.round_to))
 
     def _in_multiples(self, keep: Mapping[str, Tensor], order: Scores) -> dict[str, Tensor]:
-        """The same mask with counts rounded, channels added or dropped by `order`."""
+        """The same mask with counts rounded, units added or dropped by `order`."""
         if self.round_to == 1:
             return dict(keep)
-        sizes = {g.name: g.size for g in self.structure.groups}
+        sizes = self.sizes()
         counts = rounded({n: int(m.sum()) for n, m in keep.items()}, sizes, multiple=self.round_to)
         ranked = {n: order[n] + keep[n] * (order[n].abs().max() * 2 + 1) for n in keep}
         return {n: top(ranked[n], counts[n]) for n in keep}
 
     def _apply(self, keep: Keep) -> Change:
-        before = self.gates.keep()
-        self._set(keep)
+        before = self.masks.keep()
+        self.masks.set(keep)
         self.changes += 1
-        return Change.between(before, self.gates.keep(), step=self.steps)
+        return Change.between(before, self.masks.keep(), step=self.steps, units=self.prunes)
 
-    def _set(self, keep: Keep) -> None:
-        self.gates.set(keep)
-        self._rows = None  # the penalty's rows are those of the old masks
+    def _stepping(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._before()
 
     def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._unseen += 1
         self._collect()
+        self._after()
 
     def _collect(self) -> None:
         self.steps += 1
@@ -409,35 +490,35 @@ class Pruner(ABC):
             part.collect()
 
     def _check_attached(self) -> None:
-        if not self.gates.attached:
+        if not self.masks.attached:
             raise ConfigError(
-                f"'{self.name}' was detached, its gates are no longer in the network: make a new "
+                f"'{self.name}' was detached, its masks are no longer in the network: make a new "
                 "pruner, and call compact() before detach()"
             )
 
     def _check_floors(self) -> None:
         """Refuse at once what no training could reach."""
-        try:
-            if isinstance(self.budget.sparsity, (int, float)):
-                self._shares(channels_left(self.structure, self.budget.sparsity))
-            elif self.budget.target is not None:
-                ((quantity, fraction),) = self.budget.target.items()
-                if quantity in ("parameters", "macs"):  # the others can't be known yet
-                    self._check_target(quantity, fraction)
-        except MicrogliaError:
-            self.gates.remove()
-            raise
+        if isinstance(self.budget.sparsity, (int, float)):
+            self._shares(units_left(self.sizes(), self.budget.sparsity))
+        elif self.budget.target is not None:
+            ((quantity, fraction),) = self.budget.target.items()
+            if quantity in ("parameters", "macs"):  # the others can't be known yet
+                self._check_target(quantity, fraction)
 
     def _check_target(self, quantity: str, fraction: float) -> None:
-        cost = cost_function(quantity, self.structure, density={})
-        sizes = {g.name: (g.size, self._least(g.name)) for g in self.structure.groups}
+        cost, sizes = self._cost(quantity, {}), self.sizes()
         check_reachable(
-            cost({name: torch.arange(size) < least for name, (size, least) in sizes.items()}),
-            whole=cost(self.structure.everything()),
+            cost({name: torch.arange(n) < self._least(name) for name, n in sizes.items()}),
+            whole=cost(_everything(sizes)),
             fraction=fraction,
-            least=sum(least for _, least in sizes.values()),
+            least=sum(map(self._least, sizes)),
             what=quantity,
+            units=self.prunes,
         )
+
+
+def _everything(sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    return {name: torch.ones(n, dtype=torch.bool) for name, n in sizes.items()}
 
 
 def _check_network(model: Any, optimizer: Any, seed: Any) -> None:
@@ -456,15 +537,9 @@ def _check_network(model: Any, optimizer: Any, seed: Any) -> None:
         raise ConfigError("optimizer: it holds none of the network's parameters")
 
 
-def _check(*, floor: int, round_to: int, scope: str, residual: str, rate: float) -> None:
+def _check(*, floor: int, round_to: int, scope: str, prunes: str) -> None:
     for name, value in (("floor", floor), ("round_to", round_to)):
         if type(value) is not int or value < 1:
-            raise ConfigError(f"{name} is a number of channels, at least 1; got {value!r}")
-    for name, word, known in (
-        ("scope", scope, ["global", "layer"]),
-        ("residual", residual, ["tied", "inner"]),
-    ):
-        if word not in known:
-            raise ConfigError(f"{name} can't be {word!r}.{nearest(str(word), known)}")
-    if not isinstance(rate, (int, float)) or rate < 0:
-        raise ConfigError(f"penalty is the rate of the L1 term, at least 0; got {rate!r}")
+            raise ConfigError(f"{name} is a number of {prunes}, at least 1; got {value!r}")
+    if scope not in ("global", "layer"):
+        raise ConfigError(f"scope can't be {scope!r}.{nearest(str(scope), ['global', 'layer'])}")

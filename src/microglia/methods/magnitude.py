@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from microglia.methods.base import Pruner
 from microglia.methods.change import Change
+from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scores import filter_magnitude
 from microglia.methods.parts.traffic import Traffic
 from microglia.methods.parts.trained import Forward, listening, run_over
 
 
-class Magnitude(Pruner):
+class Magnitude(ChannelPruner):
     """Keep the filters of largest mean |w| in a trained network.
 
         A_c = mean over the filter of |w|

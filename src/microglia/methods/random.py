@@ -8,13 +8,13 @@ from typing import Any
 from torch import nn
 
 from microglia.errors import MicrogliaError
-from microglia.methods.base import Pruner
 from microglia.methods.change import Change
+from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scores import random_scores
 from microglia.methods.parts.trained import Forward
 
 
-class Random(Pruner):
+class Random(ChannelPruner):
     """Close randomly chosen channels at initialisation, an equal fraction in every layer.
 
     The masks never change, and the weights that stay are as they were drawn. With

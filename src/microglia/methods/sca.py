@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -10,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError, nearest
-from microglia.methods.base import Pruner
 from microglia.methods.change import Change
+from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.budget import Budget
 from microglia.methods.parts.regrowth import GradientSignal
 from microglia.methods.parts.schedule import Interval
@@ -23,7 +22,7 @@ from microglia.structure import Keep
 SCORES = ["membrane", "released", "rate", "magnitude", "random"]
 
 
-class SCA(Pruner):
+class SCA(ChannelPruner):
     """Spiking Channel Activity pruning.
 
     At every update, with C prunable channels, p the sparsity and q the share regrown:
@@ -46,7 +45,7 @@ class SCA(Pruner):
             |w| of the filter; "random" an ablation.
         penalty: rate of the L1 term on the pruned layers' weights (released code: 3e-5).
         samples: samples of each batch that scores look at; None for all.
-        The others: see `Pruner`.
+        The others: see `ChannelPruner`.
 
     Raises:
         ConfigError: p + q >= 1, or a setting out of range.
@@ -75,10 +74,7 @@ class SCA(Pruner):
         samples: int | None = 4,
         **settings: Any,
     ) -> None:
-        known = list(inspect.signature(Pruner).parameters)
-        for name in settings:
-            if name not in known:
-                raise ConfigError(f"SCA has no setting '{name}'.{nearest(name, known)}")
+        self._check_settings(settings)
         self.schedule = Interval(every, every if warmup is None else warmup, until)
         if score not in SCORES:
             raise ConfigError(f"score can't be {score!r}.{nearest(str(score), SCORES)}")

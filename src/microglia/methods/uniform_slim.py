@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from microglia.errors import MicrogliaError
-from microglia.methods.base import Pruner
 from microglia.methods.change import Change
+from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.trained import Forward
 
 
-class UniformSlim(Pruner):
+class UniformSlim(ChannelPruner):
     """Close the last channels of every layer, the same fraction in each, before training.
 
     What is left is the same network at a smaller width; whether a clever choice of channels
@@ -41,7 +41,7 @@ class UniformSlim(Pruner):
         except MicrogliaError:
             self.detach()
             raise
-        self._widen_spread(self.gates.keep())
+        self._widen_spread(self.masks.keep())
 
     def _widen_spread(self, keep: dict[str, Tensor]) -> None:
         positions = self.structure.positions(keep)

@@ -7,6 +7,7 @@ from microglia.surgery.cut import cut
 from microglia.surgery.files import load, save
 from microglia.surgery.ledger import Ledger
 from microglia.surgery.regrow import regrow
+from microglia.surgery.unread import unread
 
 __all__ = [
     "Certificate",
@@ -19,4 +20,5 @@ __all__ = [
     "load",
     "regrow",
     "save",
+    "unread",
 ]

@@ -47,6 +47,7 @@ def compact(
     average: AveragedModel | None = None,
     ledger: Ledger | None = None,
     verify: bool = True,
+    unread: bool = False,
 ) -> Compact:
     """Remove the closed channels of a gated network for good; the network itself is untouched.
 
@@ -57,6 +58,7 @@ def compact(
             `average` is an `AveragedModel` made of the network when its gates were in place.
         ledger: of an earlier cut of this network, so that ids stay the original ones.
         verify: compute the certificate.
+        unread: the channels that go are not silenced by gates, but nothing reads them.
 
     Raises:
         CertificateError: the compacted network does not compute what the masked one does.
@@ -65,7 +67,9 @@ def compact(
     if average is not None:
         check_average(average, model)
     small, sizes = cut(model, structure, keep)
-    certificate = certify(model, small, structure, keep, example_input) if verify else None
+    certificate = None
+    if verify:
+        certificate = certify(model, small, structure, keep, example_input, unread=unread)
     positions = structure.positions(keep)
     leaf_of = {name: i for i, names in enumerate(structure.leaves) for name in names}
 

@@ -21,12 +21,16 @@ class Budget:
     """A sparsity, or a kept fraction of one quantity."""
 
     sparsity: float | Mapping[str, float] | None = None
-    """Fraction of the channels taken away, in [0, 1); or one for each named group."""
+    """Fraction of the units taken away, in [0, 1); or one for each named group."""
     target: Mapping[str, float] | None = None
     """One quantity and the fraction of it that may stay, in (0, 1]."""
+    required: bool = True
+    """Whether one of the two must be given."""
 
     def __post_init__(self) -> None:
-        if (self.sparsity is None) == (self.target is None):
+        both = self.sparsity is not None and self.target is not None
+        neither = self.sparsity is None and self.target is None
+        if both or (neither and self.required):
             raise ConfigError("give either sparsity= or target=, and not both")
         wanted = self.sparsity if self.sparsity is not None else 0.0
         for value in wanted.values() if isinstance(wanted, Mapping) else [wanted]:
@@ -50,9 +54,9 @@ class Budget:
                 )
 
 
-def channels_left(structure: Structure, sparsity: float) -> int:
-    """The number of channels that a sparsity leaves, to the nearest one."""
-    total = sum(g.size for g in structure.groups)
+def units_left(sizes: Mapping[str, int], sparsity: float) -> int:
+    """The number of units that a sparsity leaves, to the nearest one."""
+    total = sum(sizes.values())
     return total - round(sparsity * total)
 
 
@@ -66,17 +70,20 @@ def meet(
     most: int,
     nearest: bool,
     what: str,
+    units: str,
 ) -> tuple[int, Keep]:
-    """The largest number of channels whose mask costs at most `fraction` of the whole.
+    """The largest number of units whose mask costs at most `fraction` of the whole.
 
     With `nearest` it may cost more, if that comes nearer: a control is to match, not to fit.
     Bisection over the count, from `least` to `most`; cost need only grow with it.
 
     Raises:
-        ConfigError: even the fewest channels that the floors allow cost more.
+        ConfigError: even the fewest units that the floors allow cost more.
     """
     low, high = least, most
-    check_reachable(cost(propose(low)), whole=whole, fraction=fraction, least=least, what=what)
+    check_reachable(
+        cost(propose(low)), whole=whole, fraction=fraction, least=least, what=what, units=units
+    )
     while low < high:
         middle = (low + high + 1) // 2
         if cost(propose(middle)) <= fraction * whole:
@@ -89,15 +96,17 @@ def meet(
     return low, propose(low)
 
 
-def check_reachable(fewest: float, *, whole: float, fraction: float, least: int, what: str) -> None:
-    """Refuse a target below what the fewest channels cost.
+def check_reachable(
+    fewest: float, *, whole: float, fraction: float, least: int, what: str, units: str
+) -> None:
+    """Refuse a target below what the fewest units cost.
 
     Raises:
         ConfigError: it can't be reached.
     """
     if fewest > fraction * whole:
         raise ConfigError(
-            f"target {what} = {fraction}: even with {least} channels left, the fewest that the "
+            f"target {what} = {fraction}: even with {least} {units} left, the fewest that the "
             f"floors and protected layers allow, {fewest / whole:.3f} would remain; "
             "raise the target, lower the floor, or open more layers"
         )

@@ -42,7 +42,14 @@ def channels_for_time(
     counts = np.unique(np.linspace(least, most, PLACES).round().astype(int))
     networks = [cut_to(propose(int(count))) for count in counts]
     curve = isotonic_regression(relative_times(networks, dense, example_input)).x
-    check_reachable(float(curve[0]), whole=1.0, fraction=fraction, least=least, what="latency")
+    check_reachable(
+        float(curve[0]),
+        whole=1.0,
+        fraction=fraction,
+        least=least,
+        what="latency",
+        units="channels",
+    )
     every = np.arange(least, most + 1)
     return int(every[np.interp(every, counts, curve) <= fraction].max())
 

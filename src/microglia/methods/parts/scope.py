@@ -21,6 +21,7 @@ def partition(
     *,
     scope: Scope | Mapping[str, float],
     floors: Mapping[str, int],
+    units: str = "channels",
 ) -> list[tuple[tuple[str, ...], int]]:
     """Sets of groups that are ranked together, each with the number of channels that stay.
 
@@ -36,7 +37,7 @@ def partition(
         return [((name,), max(own[name], floors[name])) for name in sizes]
     if sum(floors.values()) > count:
         raise ConfigError(
-            f"{count} of {sum(sizes.values())} channels are to stay, but the floors of "
+            f"{count} of {sum(sizes.values())} {units} are to stay, but the floors of "
             f"{len(sizes)} layers need {sum(floors.values())}: lower the sparsity or the floor"
         )
     if scope == "global":

@@ -21,8 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microglia.errors import ConfigError
-from microglia.frameworks import GATE, Hook, first_tensor
+from microglia.frameworks import GATE, Hook, first_tensor, refuse_masked
 from microglia.structure import Group, Keep, Site, Structure
 
 
@@ -127,13 +126,11 @@ class Gates:
     def __init__(self, model: nn.Module, structure: Structure) -> None:
         self.model = model
         self.structure = structure
+        self.version = 0
+        """Counts the changes of the masks."""
         self._handles: list[Any] = []
         self._owners: list[nn.Module] = []
-        for name, module in model.named_modules():
-            if GATE in module._buffers:
-                raise ConfigError(
-                    f"{name}: the network already has a pruner's gates; detach() that one first"
-                )
+        refuse_masked(model)
         for group in structure.groups:
             owner = model.get_submodule(group.layers[0])
             if GATE not in owner._buffers:
@@ -177,6 +174,7 @@ class Gates:
             ConfigError: a mask that fits no group, or would empty one.
         """
         self.structure.validate(keep)
+        self.version += 1
         for group in self.structure.groups:
             if group.name in keep:
                 buffer: Tensor = getattr(self.model.get_submodule(group.layers[0]), GATE)

@@ -1,0 +1,42 @@
+"""Weight magnitude: prune a trained network's smallest weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from microglia.methods.change import Change
+from microglia.methods.parts.scope import Scores
+from microglia.methods.parts.traffic import Traffic
+from microglia.methods.parts.trained import Forward, listening, run_over
+from microglia.methods.weights import WeightPruner
+
+
+class WeightMagnitude(WeightPruner):
+    """Keep the weights of largest |w| of a trained network, over all layers or in each.
+
+        s_i = |w_i|
+
+    `scope="global"` ranks all layers together, `scope="layer"` takes the same fraction of each.
+    Call `calibrate()` on the trained network (with batches where the target is SynOps), `hold` the
+    optimizer that fine-tunes, compact.
+
+    Source: Han et al., "Learning both weights and connections", NeurIPS 2015.
+    """
+
+    name = "weight-magnitude"
+    needs = "trained"
+    source = "Han et al., NeurIPS 2015"
+
+    def _due(self) -> bool:
+        return False
+
+    def _update(self) -> Change:
+        raise AssertionError("weight-magnitude never updates in step()")
+
+    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
+        traffic = self._parts.get("traffic")
+        if isinstance(traffic, Traffic):
+            with listening(traffic):
+                run_over(self.model, batches, forward)
+        return {n: w.detach().abs().flatten().cpu() for n, w in self.masks.weights.items()}
