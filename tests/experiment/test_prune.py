@@ -326,3 +326,33 @@ def test_fewer_timesteps_after_training(tmp_path: Path) -> None:
         network={"T": 3, "final_T": 1},
         data={"encoder": "poisson"},
     )
+
+
+@pytest.mark.parametrize("method", ["stds", "weight-magnitude", "random-weights"])
+def test_weights_stay_closed_to_the_end_of_fine_tuning(tmp_path: Path, method: str) -> None:
+    controls = ["dense", "uniform-slim", "random-weights"]
+    pruning = {"method": method, "sparsity": 0.8, "controls": controls, "finetune_epochs": 1}
+    if method == "stds":
+        pruning["until_epochs"] = 1
+    run = prune(config(tmp_path / "run", pruning=pruning), progress=False)
+    rows = {name: row["values"][0] for name, row in _figure_of(run, "weights").items()}
+    whole = rows["dense"]
+    assert rows[method] == whole - round(0.8 * whole)
+    zeros = 0
+    for weight in mg.load(run.directory / COMPACT).parameters():
+        if weight.dim() > 1:
+            zeros += int((weight == 0).sum())
+    parameters = _figure_of(run, "parameters")
+    gone = parameters["dense"]["values"][0] - parameters[method]["values"][0]
+    assert zeros + gone >= 0.8 * whole - 1, "of the file, what was taken out with unread channels"
+    slim = parameters["uniform-slim"]["values"][0] / parameters["dense"]["values"][0]
+    kept = 1 - round(0.8 * whole) / parameters["dense"]["values"][0]
+    assert abs(slim - kept) < 0.1
+    with pytest.raises(ConfigError, match="prunes weights, not channels"):
+        config(tmp_path / "other", pruning={**pruning, "round_to": 8})
+
+
+def _figure_of(run: Run, key: str) -> dict[str, Any]:
+    """A figure of every network that has it."""
+    rows = run.record["table"]["rows"]
+    return {name: figures[key] for name, figures in rows.items() if key in figures}

@@ -13,8 +13,10 @@ _TIMES_T = "The convention that executes the first layer of a static image at ev
 COLUMNS = (
     Column("accuracy", "accuracy", "%", 100, 2, "On the test images, once."),
     Column("channels", "channels", note="Of the layers that the method may prune."),
+    Column("weights", "open weights", note="Of the layers that the method may prune."),
     Column("epochs", "epochs", note="Of training, those of the dense network it starts from too."),
     Column("parameters", "parameters", note="Every parameter of the network."),
+    Column("nonzero_parameters", "not zero", note="Of the parameters."),
     Column("synapses", "synapses", note="A shared weight counts once for each place it is used."),
     Column("macs_once", "MACs", note=f"Dense, per image. {_ONCE}"),
     Column("macs_times_T", "MACs, ×T", note=_TIMES_T),
@@ -46,9 +48,12 @@ def caption_of(table: Table) -> str:
 
 
 def columns_for(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> tuple[Column, ...]:
-    """The columns worth a line: the ×T convention only where it differs."""
+    """The columns worth a line: those that are known, the ×T convention only where it differs."""
     figures = [f for seeds in rows.values() for f in seeds]
-    return tuple(c for c in COLUMNS if not _repeats(c.key, figures))
+    known = {key for f in figures for key in f}
+    if "weights" not in known:  # zeros count where weights were pruned
+        known.discard("nonzero_parameters")
+    return tuple(c for c in COLUMNS if c.key in known and not _repeats(c.key, figures))
 
 
 def _repeats(key: str, figures: Iterable[Mapping[str, float]]) -> bool:

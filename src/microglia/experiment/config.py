@@ -19,6 +19,7 @@ from microglia.training import TrainingConfig
 
 DENSE = "dense"
 CONTROLS = ("random", "uniform-slim")
+WEIGHT_CONTROLS = ("random-weights",)
 RESIDUALS = ("tied", "inner")
 
 
@@ -101,18 +102,20 @@ class DataConfig:
 class PruningConfig:
     """The method, how much it takes away, and what it is compared with.
 
-    Either `sparsity`, the fraction of channels taken away, or `target`, one quantity and the
-    fraction of it that may stay. Times are in epochs and may be fractions: structure changes every
-    `every_epochs`, first after `warmup_epochs` (None: after the first interval), last at
+    Either `sparsity`, the fraction of channels or weights taken away, or `target`, one quantity and
+    the fraction of it that may stay. Times are in epochs and may be fractions: structure changes
+    every `every_epochs`, first after `warmup_epochs` (None: after the first interval), last at
     `until_epochs` (None: at the run's end, as in the SCA paper). Methods that act on a trained
     network take the dense one.
 
     The compact network gets `finetune_epochs` more, at `finetune_rate` times the learning rate
     (None: 2 if the method acted on a trained network, else 0). With `distill` above 0 that share
-    of the fine-tuning loss is `Distillation` from the dense network of the same seed.
+    of the fine-tuning loss is `Distillation` from the dense network of the same seed. Methods that
+    prune weights leave zeros; they are fine-tuned before they are compacted.
 
-    `controls` are trained beside it: "dense"; "random" and "uniform-slim" at the parameters that
-    the method reached. `options` go to the method as they are, such as `regrow = 0.1` for SCA.
+    `controls` are trained beside it: "dense"; "random", "uniform-slim" and "random-weights" at the
+    parameters that the method reached. `options` go to the method as they are, such as
+    `regrow = 0.1` for SCA.
     """
 
     method: str = "sca"
@@ -160,14 +163,17 @@ class PruningConfig:
                 f"pruning.residual: '{self.residual}' is unknown."
                 f"{nearest(self.residual, list(RESIDUALS))}"
             )
-        known = [DENSE, *CONTROLS]
+        known = [DENSE, *CONTROLS, *WEIGHT_CONTROLS]
         for control in self.controls:
             if control not in known:
                 raise ConfigError(
                     f"pruning.controls: '{control}' is unknown.{nearest(control, known)}"
                 )
-        if set(self.controls) & set(CONTROLS) - {self.method} and DENSE not in self.controls:
+        matched = {*CONTROLS, *WEIGHT_CONTROLS} - {self.method}
+        if set(self.controls) & matched and DENSE not in self.controls:
             raise ConfigError("pruning.controls: controls are compared with 'dense'; add it.")
+        if cls.prunes == "weights":
+            _refuse_channel_settings(self)
         options = method_options(cls)
         for name in self.options:
             if name not in options:
@@ -274,6 +280,12 @@ def method_options(cls: type[Pruner]) -> list[str]:
     # Controls treat all layers alike, and so set the scope themselves.
     closed = ["scope"] if cls.needs == "initialisation" else []
     return [name for name in cls.settings() if name not in (*_SET_ELSEWHERE, *closed)]
+
+
+def _refuse_channel_settings(pruning: PruningConfig) -> None:
+    for name, usual in (("round_to", 1), ("residual", "tied"), ("linear", False)):
+        if getattr(pruning, name) != usual:
+            raise ConfigError(f"pruning.{name}: '{pruning.method}' prunes weights, not channels.")
 
 
 def _check_target(target: Mapping[str, float]) -> None:

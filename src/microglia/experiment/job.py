@@ -113,6 +113,8 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
         "seed": job.seed,
         **provenance(device),
         "config": job.config.to_dict(),
+        "parameters_kept": trial.parameters_kept(dense),
+        "sparsity_reached": trial.reached,
         "figures": {**clocks["this"].on(figures).summary(), "latency_ratio": 1 / speedup},
         **_history(trial),
     }
@@ -127,8 +129,11 @@ def _pruned(
         if method_named(method).needs == "training":
             check_pruning(bench)
         return train_pruned(bench, job.seed, dense=dense)
-    whole, like = (done[name]["figures"]["parameters"] for name in job.builds_on)
-    return train_control(bench, job.seed, name=method, parameters=like / whole, dense=dense)
+    whole, like = (done[name] for name in job.builds_on)
+    fraction = like.get("parameters_kept")
+    if fraction is None:  # records of old
+        fraction = like["figures"]["parameters"] / whole["figures"]["parameters"]
+    return train_control(bench, job.seed, name=method, parameters=fraction, dense=dense)
 
 
 def _bench(job: Job, label: str, folder: Path, *, progress: bool) -> Bench:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from microglia.errors import ConfigError, DataError
 from microglia.experiment.bench import Bench
 from microglia.experiment.clocked import clocked
@@ -25,7 +27,7 @@ from microglia.experiment.trial import (
     train_pruned,
 )
 from microglia.methods import method_named
-from microglia.metrics import Figures, measure, measure_size
+from microglia.metrics import Figures, measure
 from microglia.report import Table, write_report
 
 REPORT, FIGURES = "report.html", "figures.json"
@@ -140,8 +142,7 @@ def _trials(bench: Bench, seed: int) -> dict[str, Trial]:
         trials[DENSE] = train_dense(bench, seed)
     dense = trials[DENSE].model if DENSE in trials else bench.network(seed)
     trials[pruning.method] = train_pruned(bench, seed, dense=dense)
-    pruned = measure_size(trials[pruning.method].model).parameters
-    fraction = pruned / measure_size(dense).parameters
+    fraction = trials[pruning.method].parameters_kept(dense)
     for name in pruning.controls:
         if name not in trials:
             trials[name] = train_control(bench, seed, name=name, parameters=fraction)
@@ -155,21 +156,28 @@ def _measure(bench: Bench, trials: Mapping[str, Trial]) -> dict[str, dict[str, f
     images = bench.example(output.latency_batch).to(bench.device)
     clocks = clocked(models, images, repeats=output.latency_repeats)
     pruned = trials.get(bench.config.pruning.method)
-    prunable = pruned.kept if pruned else {}
     rows = {}
     for name, trial in trials.items():
         figures = measure(models[name], bench.test_batches(), latency_repeats=0)
         figures = clocks[name].on(figures)
         low, high = clocks[name].latency.quartiles_ms
         _write_figures(figures, bench.folder(name, trial.seed))
-        kept = trial.kept or {group: mask.new_ones(len(mask)) for group, mask in prunable.items()}
+        kept, units = dict(trial.kept), method_named(name).prunes if trial.kept else ""
+        if name == DENSE and pruned is not None:
+            kept = {group: mask.new_ones(len(mask)) for group, mask in pruned.kept.items()}
+            units = method_named(pruned.name).prunes
         rows[name] = {
             **figures.summary(),
             "epochs": float(len(trial.history.epochs) + _epochs_before(bench, trials, name)),
-            **({"channels": float(sum(int(m.sum()) for m in kept.values()))} if kept else {}),
+            **_open_units(kept, units),
             "latency_iqr_ms": high - low,
         }
     return rows
+
+
+def _open_units(kept: Mapping[str, Tensor], units: str) -> dict[str, float]:
+    """How many channels, or weights, of those that may be pruned are there."""
+    return {units: float(sum(int(mask.sum()) for mask in kept.values()))} if kept else {}
 
 
 def _epochs_before(bench: Bench, trials: Mapping[str, Trial], name: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from microglia.experiment.bench import Bench
 from microglia.experiment.provenance import describe
 from microglia.experiment.trial import Trial
+from microglia.methods import method_named
 from microglia.metrics import HOROWITZ_45NM
 from microglia.report import GroupScores, KeptOverTime, Report, Table
 
@@ -46,7 +47,8 @@ def report_of(
 def _title(bench: Bench, table: Table) -> str:
     pruning = bench.config.pruning
     if pruning.sparsity is not None:
-        wanted = f"{100 * pruning.sparsity:g} % of the channels removed"
+        units = method_named(pruning.method).prunes
+        wanted = f"{100 * pruning.sparsity:g} % of the {units} removed"
     else:
         ((quantity, fraction),) = pruning.target.items()
         wanted = f"{100 * fraction:g} % of the {quantity} kept"

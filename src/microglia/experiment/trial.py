@@ -16,6 +16,7 @@ from microglia.experiment.bench import Bench
 from microglia.experiment.config import DENSE, PruningConfig
 from microglia.frameworks import fresh_copy
 from microglia.methods import Pruner, method_named
+from microglia.metrics import measure_size
 from microglia.networks import set_timesteps
 from microglia.runtime import accelerate
 from microglia.surgery import Certificate
@@ -47,6 +48,15 @@ class Trial:
     scores: Mapping[str, Tensor] = field(default_factory=dict)
     """Group -> the last scores, `[size]`; empty for a method without any."""
     certificate: Certificate | None = None
+    reached: float | None = None
+    """The sparsity that an emergent method came to before it was projected to its budget."""
+
+    def parameters_kept(self, dense: nn.Module) -> float:
+        """The fraction of the dense network's parameters that are left; closed weights are not."""
+        whole = measure_size(dense).parameters
+        if self.kept and method_named(self.name).prunes == "weights":
+            return 1 - sum(int((~mask).sum()) for mask in self.kept.values()) / whole
+        return measure_size(self.model).parameters / whole
 
 
 def check_pruning(bench: Bench) -> None:
@@ -95,13 +105,15 @@ def train_pruned(bench: Bench, seed: int, *, dense: nn.Module | None = None) -> 
     A method that acts on a trained network takes a copy of `dense`; distillation has it as teacher.
     """
     pruning = bench.config.pruning
-    needs = method_named(pruning.method).needs
-    if needs == "initialisation":
-        return _narrowed(bench, seed, name=pruning.method, budget=_budget(pruning), teacher=dense)
-    if needs == "training":
-        return _pruned(bench, bench.network(seed), seed, teacher=dense)
-    assert dense is not None, f"'{pruning.method}' prunes a trained network"
-    return _pruned(bench, fresh_copy(dense), seed, teacher=dense)
+    cls, budget = method_named(pruning.method), _budget(pruning)
+    if cls.needs == "initialisation" and cls.prunes == "channels":
+        return _narrowed(bench, seed, name=pruning.method, budget=budget, teacher=dense)
+    if cls.needs != "trained":
+        model = bench.network(seed)
+    else:
+        assert dense is not None, f"'{pruning.method}' prunes a trained network"
+        model = fresh_copy(dense)
+    return _pruned(bench, model, seed, name=pruning.method, budget=budget, teacher=dense)
 
 
 def train_control(
@@ -109,7 +121,9 @@ def train_control(
 ) -> Trial:
     """A control that keeps this fraction of the dense network's parameters."""
     budget = {"target": {"parameters": parameters}}
-    return _narrowed(bench, seed, name=name, budget=budget, teacher=dense)
+    if method_named(name).prunes == "channels":
+        return _narrowed(bench, seed, name=name, budget=budget, teacher=dense)
+    return _pruned(bench, bench.network(seed), seed, name=name, budget=budget, teacher=None)
 
 
 def _narrowed(
@@ -138,21 +152,33 @@ def _budget(pruning: PruningConfig) -> dict[str, Any]:
     return {"sparsity": pruning.sparsity, "target": pruning.target or None}
 
 
-def _pruned(bench: Bench, model: nn.Module, seed: int, *, teacher: nn.Module | None) -> Trial:
+def _pruned(
+    bench: Bench,
+    model: nn.Module,
+    seed: int,
+    *,
+    name: str,
+    budget: Mapping[str, Any],
+    teacher: nn.Module | None,
+) -> Trial:
     """Pruned while it trains, or as it is, trained already."""
-    pruning = bench.config.pruning
-    name, history = pruning.method, History()
-    trains = method_named(name).needs == "training"
+    cls, history = method_named(name), History()
+    trains = cls.needs != "trained"
     optimizer = build_optimizer(model, bench.config.training) if trains else None
-    pruner = _pruner(bench, model, optimizer, name=name, seed=seed, budget=_budget(pruning))
+    pruner = _pruner(bench, model, optimizer, name=name, seed=seed, budget=budget)
     if trains:
         history = _train(bench, model, seed, name=name, optimizer=optimizer, pruner=pruner)
     else:
         pruner.calibrate(bench.training_batches(seed))
+    tuned = name == bench.config.pruning.method
+    if tuned and cls.prunes == "weights":  # closed weights are zero for as long as masks hold them
+        history += _finetune(bench, model, seed, teacher=teacher, pruner=pruner)
     small = pruner.compact()
-    kept, scores = pruner.masks.keep(), pruner.scores()
+    kept = pruner.masks.keep()
+    scores = pruner.scores() if cls.prunes == "channels" else {}
     pruner.detach()
-    history += _finetune(bench, small.model, seed, teacher=teacher)
+    if tuned and cls.prunes == "channels":
+        history += _finetune(bench, small.model, seed, teacher=teacher)
     file = mg.save(small, bench.folder(name, seed) / COMPACT)
     return Trial(
         name=name,
@@ -162,11 +188,19 @@ def _pruned(bench: Bench, model: nn.Module, seed: int, *, teacher: nn.Module | N
         kept=kept,
         scores=scores,
         certificate=small.certificate,
+        reached=pruner.reached,
     )
 
 
-def _finetune(bench: Bench, small: nn.Module, seed: int, *, teacher: nn.Module | None) -> History:
-    """Train the compact network for the config's epochs of fine-tuning, if any."""
+def _finetune(
+    bench: Bench,
+    model: nn.Module,
+    seed: int,
+    *,
+    teacher: nn.Module | None,
+    pruner: Pruner | None = None,
+) -> History:
+    """Train for the config's epochs of fine-tuning, if any, what a pruner may hold."""
     pruning, training = bench.config.pruning, bench.config.training
     if not pruning.finetuning:
         return History()
@@ -184,13 +218,19 @@ def _finetune(bench: Bench, small: nn.Module, seed: int, *, teacher: nn.Module |
         warmup_epochs=0.0,
         learning_rate=training.learning_rate * pruning.finetune_rate,
     )
+    optimizer = None
+    if pruner is not None:
+        optimizer = build_optimizer(model, config)
+        pruner.hold(optimizer)
     return _train(
         bench,
-        small,
+        model,
         seed,
         name=pruning.method,
         config=config,
         stage=FINETUNE,
+        optimizer=optimizer,
+        pruner=pruner,
         distillation=distillation,
     )
 
@@ -236,19 +276,19 @@ def _pruner(
     budget: Mapping[str, Any],
 ) -> Pruner:
     pruning = bench.config.pruning
+    cls = method_named(name)
     settings: dict[str, Any] = {
         "example_input": bench.example(),
         "optimizer": optimizer,
         "protect": pruning.protect,
         "floor": pruning.floor,
-        "residual": pruning.residual,
-        "linear": pruning.linear,
         "seed": seed,
         **budget,
     }
+    if cls.prunes == "channels":
+        settings |= {"residual": pruning.residual, "linear": pruning.linear}
     if name == pruning.method:
         settings |= {"round_to": pruning.round_to, **pruning.options}
-    cls = method_named(name)
     if cls.needs == "training":
         settings |= _times(pruning, bench.steps_per_epoch)
     return cls(model, **settings)

@@ -123,11 +123,12 @@ class Gates:
         ConfigError: the network has gates already.
     """
 
+    version = 0
+    """Counts the changes of the masks."""
+
     def __init__(self, model: nn.Module, structure: Structure) -> None:
         self.model = model
         self.structure = structure
-        self.version = 0
-        """Counts the changes of the masks."""
         self._handles: list[Any] = []
         self._owners: list[nn.Module] = []
         refuse_masked(model)

@@ -29,10 +29,11 @@ class WeightMasks:
         ConfigError: the network has masks already.
     """
 
+    version = 0
+    """Counts the changes of the masks."""
+
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
         self.model = model
-        self.version = 0
-        """Counts the changes of the masks."""
         self._weights: dict[str, nn.Parameter] = {}
         self._owners: dict[str, tuple[nn.Module, str]] = {}
         refuse_masked(model)
