@@ -3,5 +3,6 @@
 from microglia.runtime.inference import accelerate
 from microglia.runtime.learning import accelerated_training
 from microglia.runtime.memory import keep_freed_memory
+from microglia.runtime.sparse import csr_bytes, sparsify
 
-__all__ = ["accelerate", "accelerated_training", "keep_freed_memory"]
+__all__ = ["accelerate", "accelerated_training", "csr_bytes", "keep_freed_memory", "sparsify"]
