@@ -13,7 +13,9 @@ from microglia.runtime.sparse import _SparseLayer
 from zoo import CASES, make
 
 
-@pytest.mark.parametrize("network", ["chain", "pre-activation", "MS-ResNet", "concatenation, groups"])
+@pytest.mark.parametrize(
+    "network", ["chain", "pre-activation", "MS-ResNet", "concatenation, groups"]
+)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_sparse_copy_computes_the_same(network: str, seed: int) -> None:
     model, x = make(network, T=2, seed=seed)

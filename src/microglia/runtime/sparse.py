@@ -18,8 +18,9 @@ def sparsify(model: nn.Module, *, density: float = 0.2) -> nn.Module:
 
     A layer is changed where at most `density` of its weights are not zero; a convolution unfolds
     its input into columns first. The copy computes the same up to summation order. Whether it is
-    faster depends on the machine and the density: measure it (`compare_latency`); dense kernels
-    often win above a few per cent.
+    faster depends on the machine and the density: measure it (`compare_latency`). On two cores the
+    dense 5-conv network was the faster one down to some 2 % of the weights
+    (benchmarks/sparse_latency.py).
 
     Args:
         model: as `accelerate` gives it, for the fairest comparison; on the CPU.
@@ -63,7 +64,9 @@ def _mostly_zero(layer: nn.Module, density: float) -> bool:
 class _SparseLayer(nn.Module):
     """y = W x + b with W in CSR form; leading axes (time, batch) are taken together."""
 
-    matrix: Tensor
+    rows: Tensor
+    columns: Tensor
+    values: Tensor
     bias: Tensor | None
 
     def __init__(self, layer: Any) -> None:
@@ -73,7 +76,12 @@ class _SparseLayer(nn.Module):
         with warnings.catch_warnings():
             # PyTorch calls CSR support a beta, at every first use.
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-            self.register_buffer("matrix", matrix.contiguous().to_sparse_csr(), persistent=False)
+            csr = matrix.contiguous().to_sparse_csr()
+        # Three plain tensors: few of torch's own functions know what to do with a sparse one.
+        self.register_buffer("rows", csr.crow_indices().int(), persistent=False)
+        self.register_buffer("columns", csr.col_indices().int(), persistent=False)
+        self.register_buffer("values", csr.values(), persistent=False)
+        self.shape = matrix.shape
         self.register_buffer("bias", layer.bias, persistent=False)
         if self.convolution:
             self.unfolding = {
@@ -86,8 +94,13 @@ class _SparseLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self._convolved(x) if self.convolution else self._multiplied(x)
 
+    def _matrix(self) -> Tensor:
+        return torch.sparse_csr_tensor(
+            self.rows, self.columns, self.values, self.shape, check_invariants=False
+        )
+
     def _multiplied(self, x: Tensor) -> Tensor:
-        y = (self.matrix @ x.flatten(0, -2).t().contiguous()).t()
+        y = (self._matrix() @ x.flatten(0, -2).t().contiguous()).t()
         if self.bias is not None:
             y = y + self.bias
         return y.reshape(*x.shape[:-1], -1)
@@ -97,7 +110,7 @@ class _SparseLayer(nn.Module):
         columns = F.unfold(images, **self.unfolding)
         count, fan_in, places = columns.shape
         flat = columns.transpose(0, 1).reshape(fan_in, count * places)
-        y = (self.matrix @ flat).reshape(-1, count, places)
+        y = (self._matrix() @ flat).reshape(-1, count, places)
         if self.bias is not None:
             y = y + self.bias[:, None, None]
         sides = [
