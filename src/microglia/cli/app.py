@@ -56,6 +56,16 @@ REPRODUCE_EXAMPLES = """
   microglia reproduce recipes --tier s
 """
 
+COMPARE_EXAMPLES = """
+[bold]Examples[/bold]
+
+  microglia compare examples/compare.toml
+
+  microglia compare examples/compare.toml --processes 2 --seeds 0,1,2
+
+  microglia compare examples/compare.toml --table
+"""
+
 SENSITIVITY_EXAMPLES = """
 [bold]Examples[/bold]
 
@@ -283,6 +293,40 @@ def reproduce(
         folder=folder,
         list_jobs=list_jobs,
         only_tables=only_tables,
+        progress=not quiet,
+    )
+
+
+@app.command(
+    epilog=COMPARE_EXAMPLES,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def compare(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(help="The comparison, a TOML file.")],
+    processes: Annotated[int | None, typer.Option(help="How many at once.")] = None,
+    list_jobs: Annotated[
+        bool, typer.Option("--list", help="Print the names of the runs, and stop.")
+    ] = False,
+    only_table: Annotated[
+        bool, typer.Option("--table", help="Print the table of what is done, and stop.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train methods at several sparsities and seeds, side by side with the dense network.
+
+    Each finished run appends a line to output.results and isn't done again; an interrupted one goes
+    on from its last epoch. Any key of the file can be set: --compare.methods sca,stds.
+    """
+    from microglia.cli import compare as command
+
+    command.compare(
+        Console(),
+        config,
+        dotted_flags(context.args),
+        processes=processes,
+        list_jobs=list_jobs,
+        only_table=only_table,
         progress=not quiet,
     )
 

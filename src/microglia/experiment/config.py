@@ -232,10 +232,7 @@ class RunConfig:
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(
-                f"seeds: wanted different whole numbers from 0, got {list(self.seeds)}"
-            )
+        check_seeds(self.seeds)
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> RunConfig:
@@ -273,6 +270,12 @@ _SET_ELSEWHERE = (
     "example_input optimizer ledger seed sparsity target every warmup until "
     "protect floor round_to residual linear"
 ).split()
+
+
+def check_seeds(seeds: tuple[int, ...]) -> None:
+    """Raises ConfigError for none, the same twice, or one below 0."""
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds: wanted different whole numbers from 0, got {list(seeds)}")
 
 
 def method_options(cls: type[Pruner]) -> list[str]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from filelock import FileLock, Timeout
 
-from microglia.errors import ConfigError, DataError
+from microglia.errors import ConfigError, DataError, MicrogliaError
 from microglia.experiment.config import RunConfig
 from microglia.experiment.job import Job, Record, do
 from microglia.experiment.lines import append_line, read_lines
 from microglia.experiment.run_dir import LOCK
+
+POLL = 2.0
+"""Seconds between two looks at what another process is at."""
 
 
 def read_results(path: Path) -> dict[str, Record]:
@@ -45,19 +52,81 @@ def run_jobs(
         MicrogliaError: what went wrong in a job.
     """
     for job in jobs:
-        (folder / job.name).mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(folder / job.name / LOCK, blocking=False):
-                done = read_results(results)
-                if job.name in done:
-                    check_same(job, done[job.name], results)
-                elif set(job.builds_on) <= set(done):
-                    record = do(job, done, folder=folder, progress=progress)
-                    with FileLock(folder / LOCK):
-                        _append(results, record)
-        except Timeout:
-            continue  # another process is at it
+        _attempt(job, results=results, folder=folder, progress=progress)
     return list(read_results(results).values())
+
+
+Outcome = Literal["did", "was done", "waits", "busy"]
+
+
+def _attempt(job: Job, *, results: Path, folder: Path, progress: bool) -> Outcome:
+    """Do a job unless it is done, waits for another, or another process is at it."""
+    (folder / job.name).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / job.name / LOCK, blocking=False):
+            done = read_results(results)
+            if job.name in done:
+                check_same(job, done[job.name], results)
+                return "was done"
+            if not set(job.builds_on) <= set(done):
+                return "waits"
+            record = do(job, done, folder=folder, progress=progress)
+            with FileLock(folder / LOCK):
+                _append(results, record)
+            return "did"
+    except Timeout:
+        return "busy"
+
+
+def run_in_processes(
+    jobs: Sequence[Job], count: int, *, results: Path, folder: Path
+) -> list[Record]:
+    """As `run_jobs`, by several processes at once, each with its share of the cores.
+
+    A process that finds nothing to do waits for what the others are at. A job that fails doesn't
+    keep the rest from being done.
+
+    Raises:
+        ConfigError: what went wrong, job by job, when all the others are done.
+    """
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        failures = manager.dict()
+        threads = max(1, (os.cpu_count() or 1) // count)
+        workers = [
+            context.Process(target=_work, args=(list(jobs), results, folder, threads, failures))
+            for _ in range(count)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        lines = [f"{name}: {message}" for name, message in failures.items()]
+    died = [f"process {w.pid} ended with {w.exitcode}" for w in workers if w.exitcode]
+    if lines or died:
+        raise ConfigError("\n".join(["not all jobs could be done", *lines, *died]))
+    return list(read_results(results).values())
+
+
+def _work(
+    jobs: Sequence[Job], results: Path, folder: Path, threads: int, failures: dict[str, str]
+) -> None:
+    """Take jobs until none is left that can be done."""
+    torch.set_num_threads(threads)
+    while True:
+        outcomes: list[Outcome] = []
+        for job in jobs:
+            if job.name not in failures:
+                try:
+                    outcomes.append(_attempt(job, results=results, folder=folder, progress=False))
+                except MicrogliaError as error:
+                    failures[job.name] = str(error)
+                except KeyboardInterrupt:
+                    return
+        if "did" not in outcomes:
+            if "busy" not in outcomes:
+                return
+            time.sleep(POLL)
 
 
 def check_same(job: Job, record: Record, path: Path) -> None:

@@ -1,0 +1,131 @@
+"""Methods against each other on one network and data set, from one config."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from microglia.errors import ConfigError
+from microglia.experiment.config import (
+    DENSE,
+    DataConfig,
+    NetworkConfig,
+    OutputConfig,
+    PruningConfig,
+    RunConfig,
+    check_seeds,
+    method_options,
+)
+from microglia.experiment.job import Job
+from microglia.experiment.toml import from_table, read_table
+from microglia.methods import method_named
+from microglia.training import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContestConfig:
+    """Which methods, how sparse, and by how many processes at once.
+
+    Methods that prune channels are asked for each of `sparsities`, those that prune weights for
+    each of `weight_sparsities`. `settings` has a table for a method that wants its own: its
+    options, keys of the pruning section, or `epochs`.
+    """
+
+    methods: tuple[str, ...]
+    sparsities: tuple[float, ...] = (0.5, 0.8)
+    weight_sparsities: tuple[float, ...] = (0.9, 0.98)
+    processes: int = 1
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.methods or len(set(self.methods)) < len(self.methods):
+            raise ConfigError(
+                f"compare.methods: wanted different methods, got {list(self.methods)}"
+            )
+        for method in (*self.methods, *self.settings):
+            method_named(method)
+        for method in self.settings:
+            if method not in self.methods:
+                raise ConfigError(f"compare.settings.{method}: the method isn't compared.")
+        if self.processes < 1:
+            raise ConfigError(f"compare.processes: wanted at least 1, got {self.processes}")
+
+    def sparsities_of(self, method: str) -> tuple[float, ...]:
+        """Those that the method is asked for."""
+        weights = method_named(method).prunes == "weights"
+        return self.weight_sparsities if weights else self.sparsities
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """A whole comparison. `pruning` has the keys that all methods share, such as `until_epochs`.
+
+    Raises:
+        ConfigError: a value is out of range in any of the runs that it stands for.
+    """
+
+    network: NetworkConfig
+    data: DataConfig
+    compare: ContestConfig
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    pruning: dict[str, Any] = field(default_factory=dict)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds)
+        for taken in ("method", "sparsity", "target", "controls", "options"):
+            if taken in self.pruning:
+                raise ConfigError(f"pruning.{taken}: the comparison sets it; see [compare].")
+        self.jobs()
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> CompareConfig:
+        """From nested dicts such as TOML gives; unknown keys are refused."""
+        return from_table(cls, table)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> CompareConfig:
+        """From a TOML file."""
+        return from_table(cls, read_table(Path(path)))
+
+    def jobs(self) -> list[Job]:
+        """Each seed's dense network, then every method at every sparsity."""
+        return list(self._jobs())
+
+    def _jobs(self) -> Iterator[Job]:
+        experiment = f"{Path(self.data.source).name}-{self.network.name}"
+        for seed in self.seeds:
+            yield Job(experiment=experiment, label=DENSE, config=self._dense(seed))
+            for method in self.compare.methods:
+                for sparsity in self.compare.sparsities_of(method):
+                    config = self._config(seed, method=method, sparsity=sparsity)
+                    yield Job(experiment=experiment, label=method, config=config)
+
+    def _dense(self, seed: int) -> RunConfig:
+        return RunConfig(
+            seeds=(seed,),
+            network=self.network,
+            data=self.data,
+            training=self.training,
+            pruning=PruningConfig(sparsity=0.0),
+            output=self.output,
+        )
+
+    def _config(self, seed: int, *, method: str, sparsity: float) -> RunConfig:
+        own = dict(self.compare.settings.get(method, {}))
+        training = dataclasses.replace(
+            self.training, epochs=own.pop("epochs", self.training.epochs)
+        )
+        known = method_options(method_named(method))
+        options = {k: own.pop(k) for k in list(own) if k in known}
+        pruning = {**self.pruning, **own, "method": method, "sparsity": sparsity}
+        pruning["options"] = options
+        return dataclasses.replace(
+            self._dense(seed),
+            training=training,
+            pruning=from_table(PruningConfig, pruning, where="pruning."),
+        )

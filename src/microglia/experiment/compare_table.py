@@ -1,0 +1,131 @@
+"""The table of a comparison: the columns of the SCA paper's Table 1, and what that lacks."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from microglia.experiment.config import DENSE
+from microglia.experiment.job import Record
+from microglia.experiment.published import PUBLISHED
+from microglia.experiment.statistics import mean_and_spread, paired_difference
+from microglia.methods import METHODS
+
+Row = dict[str, Any]
+
+KEPT = {
+    "synapses kept": "synapses",
+    "SynOps kept": "synops_once",
+    "energy": "energy_nj_once",
+}
+
+
+def rows(records: Iterable[Record]) -> list[Row]:
+    """A tidy row for each finished run; fractions are of the dense network of the same seed.
+
+    `loss` is points of accuracy below the dense network's; `cost` the epochs trained over its
+    epochs, those of the dense network that a method starts from included.
+    """
+    records = list(records)
+    dense = {(r["experiment"], r["seed"]): r for r in records if r["label"] == DENSE}
+    found = []
+    for record in records:
+        reference = dense.get((record["experiment"], record["seed"]))
+        if reference is not None:
+            found.append(_row(record, reference))
+    return found
+
+
+def _row(record: Record, dense: Record) -> Row:
+    mine, theirs, method = record["figures"], dense["figures"], record["method"]
+    cls = METHODS.get(method)
+    epochs = len(record["epochs"])
+    if cls is not None and cls.needs == "trained":
+        epochs += len(dense["epochs"])
+    config = record["config"]
+    return {
+        "data": config["data"]["source"],
+        "network": f"{config['network']['name']} ×{config['network']['width']:g}",
+        "T": config["network"]["T"],
+        "method": record["label"],
+        "granularity": cls.prunes if cls else "–",
+        "sparsity": record["sparsity"],
+        "sparsity_reached": record.get("sparsity_reached"),
+        "seed": record["seed"],
+        "dense_accuracy": 100 * theirs["accuracy"],
+        "accuracy": 100 * mine["accuracy"],
+        "loss": 100 * (theirs["accuracy"] - mine["accuracy"]),
+        "connectivity": record.get("parameters_kept", mine["parameters"] / theirs["parameters"]),
+        **{name: mine[key] / theirs[key] for name, key in KEPT.items()},
+        "latency": mine["latency_ratio"],
+        "cost": epochs / len(dense["epochs"]),
+        "published": PUBLISHED.get(method, ""),
+        "commit": record["commit"],
+        "date": record["date"],
+    }
+
+
+def write_csv(found: Sequence[Row], path: Path) -> None:
+    """The rows as a file with a heading."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(found[0]) if found else [])
+        writer.writeheader()
+        writer.writerows(found)
+
+
+def markdown(found: Sequence[Row]) -> str:
+    """A line for each method at each sparsity, means over seeds with their spread."""
+    lines = [
+        "| method | prunes | sparsity | accuracy, % | points lost to dense, paired 95 % interval | "
+        "connectivity | synapses | SynOps | energy | latency | training | reached alone | seeds | "
+        "published |",
+        "|" + "---|" * 14,
+    ]
+    by_method: dict[tuple[Any, ...], list[Row]] = {}
+    for row in found:
+        if row["method"] != DENSE:
+            key = (row["data"], row["network"], row["granularity"], row["sparsity"], row["method"])
+            by_method.setdefault(key, []).append(row)
+    for (*_, granularity, sparsity, method), some in sorted(by_method.items()):
+        lines.append(_line(method, granularity, sparsity, some))
+    return "\n".join([*_headings(found), "", *lines]) + "\n"
+
+
+def _headings(found: Sequence[Row]) -> list[str]:
+    """The dense networks, a line each."""
+    dense: dict[str, list[float]] = {}
+    for row in found:
+        if row["method"] == DENSE:
+            name = f"{row['data']}, {row['network']}, T={row['T']}"
+            dense.setdefault(name, []).append(row["accuracy"])
+    return [f"Dense, {name}: {mean_and_spread(a)} %, {len(a)} seeds." for name, a in dense.items()]
+
+
+def _line(method: str, granularity: str, sparsity: float, some: Sequence[Row]) -> str:
+    lost = paired_difference(_by_seed(some, "accuracy"), _by_seed(some, "dense_accuracy"))
+    reached = [r["sparsity_reached"] for r in some if r["sparsity_reached"] is not None]
+    cells = [
+        method,
+        granularity,
+        f"{sparsity:g}",
+        mean_and_spread([r["accuracy"] for r in some]),
+        lost.text() if lost else "–",
+        *(_mean(some, key, "×{:.3f}".format) for key in ("connectivity", *KEPT)),
+        _mean(some, "latency", "×{:.2f}".format),
+        _mean(some, "cost", "×{:.2f}".format),
+        f"{statistics.fmean(reached):.3f}" if reached else "–",
+        str(len(some)),
+        some[0]["published"] or "–",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _mean(some: Sequence[Row], key: str, text: Callable[[float], str]) -> str:
+    return text(statistics.fmean(float(row[key]) for row in some))
+
+
+def _by_seed(some: Iterable[Mapping[str, Any]], key: str) -> dict[int, float]:
+    return {row["seed"]: row[key] for row in some}

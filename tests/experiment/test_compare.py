@@ -1,0 +1,150 @@
+"""Comparisons: one config, every method at its sparsities, once each, by several processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microglia.cli import run
+from microglia.errors import ConfigError
+from microglia.experiment import compare_table
+from microglia.experiment.compare import CompareConfig
+from microglia.experiment.results import read_results, run_in_processes
+from microglia.methods import METHODS
+
+TABLE: dict[str, Any] = {
+    "seeds": [0, 1],
+    "network": {"name": "digits", "width": 0.25, "T": 1},
+    "data": {"source": "digits", "train_rows": [0, 80], "batch_size": 40},
+    "training": {"epochs": 2, "learning_rate": 1e-2, "device": "cpu"},
+    "pruning": {"until_epochs": 1},
+    "compare": {
+        "methods": ["uniform-slim", "weight-magnitude"],
+        "sparsities": [0.5],
+        "weight_sparsities": [0.8],
+        "settings": {"weight-magnitude": {"finetune_epochs": 1, "scope": "layer"}},
+    },
+    "output": {"latency_repeats": 2, "latency_batch": 4},
+}
+
+
+def config(**sections: Any) -> CompareConfig:
+    return CompareConfig.from_table({**TABLE, **sections})
+
+
+def test_every_method_at_each_of_its_sparsities() -> None:
+    jobs = config().jobs()
+    assert [job.name for job in jobs] == [
+        f"digits-digits/{what}-seed{seed}"
+        for seed in (0, 1)
+        for what in ("dense", "uniform-slim-0.5", "weight-magnitude-0.8")
+    ]
+    magnitude = jobs[2].config.pruning
+    assert (magnitude.options, magnitude.finetuning) == ({"scope": "layer"}, 1)
+    assert magnitude.until_epochs == 1
+
+
+def test_two_processes_do_each_run_once(tmp_path: Path) -> None:
+    jobs, results = config().jobs(), tmp_path / "results.jsonl"
+    records = run_in_processes(jobs, 2, results=results, folder=tmp_path / "jobs")
+    assert sorted(r["name"] for r in records) == sorted(job.name for job in jobs)
+    assert len(results.read_text().splitlines()) == len(jobs)
+    found = compare_table.rows(records)
+    by_name = {(row["method"], row["seed"]): row for row in found}
+    for seed in (0, 1):
+        dense, slim, weights = (
+            by_name[method, seed] for method in ("dense", "uniform-slim", "weight-magnitude")
+        )
+        assert dense["loss"] == 0
+        assert dense["connectivity"] == dense["cost"] == slim["cost"] == 1 or (
+            slim["connectivity"] < 0.6
+        )
+        assert weights["cost"] == 1.5, "an epoch of fine-tuning on two of the dense network's"
+        assert weights["loss"] == pytest.approx(dense["accuracy"] - weights["accuracy"])
+        assert 0.2 < weights["connectivity"] < 0.25, "biases and norms stay"
+        assert weights["synapses kept"] < 0.25
+    text = compare_table.markdown(found)
+    assert "Dense, digits, digits ×0.25, T=1:" in text
+    assert text.count("| weights | 0.8 |") == 1
+    compare_table.write_csv(found, tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(jobs)
+
+
+def test_a_job_that_fails_does_not_keep_the_others(tmp_path: Path) -> None:
+    jobs, results = config(seeds=[0]).jobs(), tmp_path / "results.jsonl"
+    broken = tmp_path / "jobs" / jobs[1].name
+    broken.mkdir(parents=True)
+    (broken / "config.toml").write_text("seeds = [5]")
+    with pytest.raises(ConfigError, match=r"not all jobs could be done\s+.*uniform-slim"):
+        run_in_processes(jobs, 2, results=results, folder=tmp_path / "jobs")
+    assert set(read_results(results)) == {jobs[0].name, jobs[2].name}
+
+
+def test_the_command_leaves_a_table_and_a_csv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "compare.toml"
+    file.write_text(
+        """
+seeds = [0]
+[network]
+name = "digits"
+width = 0.25
+T = 1
+[data]
+source = "digits"
+train_rows = [0, 80]
+batch_size = 40
+[training]
+epochs = 1
+warmup_epochs = 0.5
+device = "cpu"
+[compare]
+methods = ["random"]
+sparsities = [0.5]
+[output]
+directory = "out"
+latency_repeats = 2
+latency_batch = 4
+"""
+    )
+    assert run(["compare", str(file), "--quiet"]) == 0
+    assert "| random | channels | 0.5 |" in capsys.readouterr().out
+    before = (tmp_path / "out" / "results.jsonl").read_text()
+    assert run(["compare", str(file), "--quiet"]) == 0
+    assert (tmp_path / "out" / "results.jsonl").read_text() == before, "nothing is done twice"
+    assert run(["compare", str(file), "--list"]) == 0
+    assert capsys.readouterr().out.count("done  ") == 2
+    assert json.loads(before.splitlines()[0])["label"] == "dense"
+    assert (tmp_path / "out" / "results.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "match"),
+    [
+        ("compare", {"methods": []}, "different methods"),
+        ("compare", {"methods": ["sca", "sca"]}, "different methods"),
+        ("compare", {"methods": ["scaa"]}, "Did you mean 'sca'"),
+        ("compare", {"methods": ["sca"], "settings": {"stds": {}}}, "isn't compared"),
+        ("compare", {"methods": ["sca"], "settings": {"sca": {"regrw": 0.1}}}, "regrw"),
+        ("compare", {"methods": ["sca"], "sparsities": [1.5]}, "sparsity"),
+        ("compare", {"methods": ["sca"], "processes": 0}, "processes"),
+        ("pruning", {"sparsity": 0.5}, "the comparison sets it"),
+        ("seeds", [], "seeds"),
+    ],
+)
+def test_what_is_refused(section: str, value: Any, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        config(**{section: value})
+
+
+def test_published_numbers_are_of_methods_that_exist_or_will() -> None:
+    from microglia.experiment.published import PUBLISHED
+
+    assert set(PUBLISHED) & set(METHODS)
