@@ -97,6 +97,19 @@ def test_protected_layers_and_floors(method: type[Pruner]) -> None:
     assert min(pruner.kept().values()) >= 20
 
 
+def test_channels_may_lie_last_in_memory(method: type[Pruner]) -> None:
+    """As accelerated training lays them, also where a layer would have no weight left."""
+    kept = []
+    for last in (False, True):
+        loop = Loop(method, "chain", sparsity=0.9, floor=3)
+        if last:
+            loop.model.to(memory_format=torch.channels_last)
+        if method.name == "stds":
+            loop.pruner.strength = 100.0  # type: ignore[attr-defined]
+        kept.append(sum(loop.prune().kept().values()))
+    assert kept[0] == kept[1]
+
+
 def test_latency_is_no_target(method: type[Pruner]) -> None:
     with pytest.raises(mg.ConfigError, match="zero take as long"):
         Loop(method, "chain", target={"latency": 0.5})

@@ -64,6 +64,8 @@ COMPARE_EXAMPLES = """
   microglia compare examples/compare.toml --processes 2 --seeds 0,1,2
 
   microglia compare examples/compare.toml --table
+
+  microglia compare examples/compare.toml --tune 12 --compare.methods stds
 """
 
 SENSITIVITY_EXAMPLES = """
@@ -311,6 +313,14 @@ def compare(
     only_table: Annotated[
         bool, typer.Option("--table", help="Print the table of what is done, and stop.")
     ] = False,
+    trials: Annotated[
+        int | None,
+        typer.Option("--tune", help="First search settings, so many trials each."),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Where searches are kept, any URL of Optuna's [default: a SQLite file]."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train methods at several sparsities and seeds, side by side with the dense network.
@@ -325,6 +335,8 @@ def compare(
         config,
         dotted_flags(context.args),
         processes=processes,
+        trials=trials,
+        storage=storage,
         list_jobs=list_jobs,
         only_table=only_table,
         progress=not quiet,

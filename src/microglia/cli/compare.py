@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from microglia.errors import DataError
+from microglia.errors import ConfigError, DataError
 from microglia.experiment import compare_table
 from microglia.experiment.compare import CompareConfig
 from microglia.experiment.results import read_results, run_in_processes, run_jobs
 from microglia.experiment.toml import read_table, set_key
+from microglia.experiment.tune import tune_all
 from microglia.runtime import keep_freed_memory
 
 
@@ -21,6 +22,8 @@ def compare(
     flags: Mapping[str, str],
     *,
     processes: int | None,
+    trials: int | None,
+    storage: str | None,
     list_jobs: bool,
     only_table: bool,
     progress: bool,
@@ -30,14 +33,17 @@ def compare(
     for key, text in flags.items():
         set_key(table, key, text, cls=CompareConfig)
     config = CompareConfig.from_table(table)
-    jobs, folder = config.jobs(), Path(config.output.directory)
+    folder = Path(config.output.directory)
+    count = processes or config.compare.processes
+    if trials is not None:
+        config = _tuned(console, config, trials, storage, folder, processes=count)
+    jobs = config.jobs()
     results = Path(config.output.results or folder / "results.jsonl")
     if list_jobs:
         done = read_results(results)
         for job in jobs:
             console.out(f"{'done' if job.name in done else '    '}  {job.name}", highlight=False)
         return
-    count = processes or config.compare.processes
     if not only_table:
         keep_freed_memory()  # the process is ours
         if count == 1:
@@ -53,3 +59,28 @@ def compare(
     compare_table.write_csv(found, folder / "results.csv")
     console.out(compare_table.markdown(found), highlight=False)
     console.out(str(folder / "results.csv"), highlight=False)
+
+
+def _tuned(
+    console: Console,
+    config: CompareConfig,
+    trials: int,
+    storage: str | None,
+    folder: Path,
+    *,
+    processes: int,
+) -> CompareConfig:
+    """The config with the settings that did best on the validation images."""
+    if trials < 1:
+        raise ConfigError(f"--tune: wanted at least 1 trial, got {trials}")
+    folder.mkdir(parents=True, exist_ok=True)
+    found = tune_all(
+        config.searched(),
+        trials=trials,
+        storage=storage or f"sqlite:///{(folder / 'tune.db').resolve()}",
+        folder=folder / "tune",
+        processes=processes,
+    )
+    for name, options in found.items():
+        console.out(f"{name}: {options}", highlight=False)
+    return config.with_options(found)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from microglia.errors import ConfigError
+from microglia.errors import ConfigError, nearest
 from microglia.experiment.config import (
     DENSE,
     DataConfig,
@@ -30,8 +30,8 @@ class ContestConfig:
     """Which methods, how sparse, and by how many processes at once.
 
     Methods that prune channels are asked for each of `sparsities`, those that prune weights for
-    each of `weight_sparsities`. `settings` has a table for a method that wants its own: its
-    options, keys of the pruning section, or `epochs`.
+    each of `weight_sparsities`. `settings` has a table for a method that wants its own, or for one
+    of its sparsities ("stds-0.9"): its options, keys of the pruning section, or `epochs`.
     """
 
     methods: tuple[str, ...]
@@ -45,11 +45,13 @@ class ContestConfig:
             raise ConfigError(
                 f"compare.methods: wanted different methods, got {list(self.methods)}"
             )
-        for method in (*self.methods, *self.settings):
+        for method in self.methods:
             method_named(method)
-        for method in self.settings:
-            if method not in self.methods:
-                raise ConfigError(f"compare.settings.{method}: the method isn't compared.")
+        asked = [f"{m}-{s:g}" for m in self.methods for s in self.sparsities_of(m)]
+        for name in self.settings:
+            if name not in (*self.methods, *asked):
+                hint = nearest(name, [*self.methods, *asked])
+                raise ConfigError(f"compare.settings.{name}: that isn't compared.{hint}")
         if self.processes < 1:
             raise ConfigError(f"compare.processes: wanted at least 1, got {self.processes}")
 
@@ -96,6 +98,24 @@ class CompareConfig:
         """Each seed's dense network, then every method at every sparsity."""
         return list(self._jobs())
 
+    def searched(self) -> list[Job]:
+        """Of the first seed, the runs of methods that have settings to search."""
+        first = self.seeds[0]
+        return [
+            job
+            for job in self.jobs()
+            if job.seed == first and job.label != DENSE and method_named(job.label).search
+        ]
+
+    def with_options(self, found: Mapping[str, Mapping[str, Any]]) -> CompareConfig:
+        """The same with options for some methods at some sparsities, such as "stds-0.9"."""
+        settings = {name: dict(table) for name, table in self.compare.settings.items()}
+        for name, options in found.items():
+            settings[name] = {**settings.get(name, {}), **options}
+        return dataclasses.replace(
+            self, compare=dataclasses.replace(self.compare, settings=settings)
+        )
+
     def _jobs(self) -> Iterator[Job]:
         experiment = f"{Path(self.data.source).name}-{self.network.name}"
         for seed in self.seeds:
@@ -116,7 +136,8 @@ class CompareConfig:
         )
 
     def _config(self, seed: int, *, method: str, sparsity: float) -> RunConfig:
-        own = dict(self.compare.settings.get(method, {}))
+        settings = self.compare.settings
+        own = {**settings.get(method, {}), **settings.get(f"{method}-{sparsity:g}", {})}
         training = dataclasses.replace(
             self.training, epochs=own.pop("epochs", self.training.epochs)
         )

@@ -64,6 +64,8 @@ class Pruner(ABC):
     budget_kind: ClassVar[Literal["exact", "emergent"]] = "exact"
     needs: ClassVar[Literal["training", "initialisation", "trained"]]
     source: ClassVar[str]
+    search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """What is worth searching for a network: a setting's range, or its words."""
 
     masks: Masks
     structure: Structure

@@ -108,7 +108,9 @@ class HiddenPruner(WeightPruner):
             mask = weight != 0
             if int(mask.sum()) < self._least(name):
                 largest = self._rank(name).to(mask.device).topk(self._least(name)).indices
-                mask.view(-1)[largest] = True
+                flat = mask.flatten()  # a view wouldn't do where channels lie last in memory
+                flat[largest] = True
+                mask = flat.reshape(mask.shape)
             self.masks.mask(name).copy_(mask)
 
     def _rates(self) -> dict[int, float]:

@@ -59,6 +59,7 @@ class SCA(ChannelPruner):
     name = "sca"
     needs = "training"
     source = "Li et al., ICML 2024"
+    search = {"regrow": (0.0, 0.3), "score": ("membrane", "released", "rate")}
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class STDS(HiddenPruner):
 
     name = "stds"
     source = "Chen et al., ICML 2022"
+    search = {"strength": (0.003, 1.0), "threshold": ("sine", "linear", "lats")}
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ class WeightMagnitude(WeightPruner):
     name = "weight-magnitude"
     needs = "trained"
     source = "Han et al., NeurIPS 2015"
+    search = {"scope": ("global", "layer")}
 
     def _due(self) -> bool:
         return False

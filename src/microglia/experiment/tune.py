@@ -1,0 +1,200 @@
+"""Settings of a method, searched on the validation images; the test images are never looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from filelock import FileLock
+from torch import nn
+
+from microglia.errors import ConfigError, DataError, MicrogliaError
+from microglia.experiment.bench import Bench
+from microglia.experiment.config import DENSE
+from microglia.experiment.job import Job, name_of
+from microglia.experiment.run_dir import LOCK
+from microglia.experiment.trial import train_dense, train_pruned
+from microglia.methods import method_named
+from microglia.metrics import measure_accuracy
+
+if TYPE_CHECKING:
+    import optuna
+
+PATIENCE = 120.0
+"""Seconds that a database may be away, such as for a restart."""
+
+Value = TypeVar("Value")
+
+
+def tune(job: Job, *, trials: int, storage: str, folder: Path) -> dict[str, Any]:
+    """The options of the job's method that did best on the validation images.
+
+    Optuna's TPE sampler proposes them from the method's `search`. Workers of any number, on any
+    machines, share a study by its storage, and each stops once `trials` are finished in all; a
+    worker that dies loses its own unfinished trial alone, and a storage that goes away is waited
+    for. The trial's network, pruned and compacted, has the job's seed.
+
+    Args:
+        storage: any URL of Optuna's, such as `sqlite:///tune.db` or
+            `postgresql+psycopg://user@host/database`.
+        folder: where networks are trained; what a trial leaves there is removed at its end.
+
+    Raises:
+        ConfigError: the method has nothing to search.
+        DataError: the storage can't be reached.
+    """
+    optuna = _optuna()
+    space = method_named(job.label).search
+    if not space:
+        raise ConfigError(f"tune: '{job.label}' names no settings to search")
+    study = _patiently(
+        lambda: optuna.create_study(
+            study_name=job.name,
+            storage=open_storage(storage),
+            sampler=optuna.samplers.TPESampler(n_startup_trials=max(3, trials // 3)),
+            direction="maximize",
+            load_if_exists=True,
+        )
+    )
+    failed = 0
+    while len(_finished(study)) < trials:
+        trial = _patiently(study.ask)
+        options = _patiently(partial(_suggest, trial, job.label))
+        try:
+            value = _validated(job, options, folder=folder, number=trial.number)
+        except MicrogliaError as error:
+            _tell(study, trial, None)
+            failed += 1
+            if failed >= trials:
+                raise ConfigError(f"tune: {job.name} with {options}: {error}") from error
+        else:
+            _tell(study, trial, value)
+    best = max(_finished(study), key=lambda t: (t.value or 0.0, -t.number))
+    return dict(best.params)
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """A storage whose connections are closed after each use: a restarted database breaks none."""
+    from sqlalchemy.pool import NullPool
+
+    return _optuna().storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
+
+
+def tune_all(
+    jobs: Sequence[Job], *, trials: int, storage: str, folder: Path, processes: int
+) -> dict[str, dict[str, Any]]:
+    """The best options of each job, by its method and sparsity; studies shared by processes here.
+
+    Raises:
+        ConfigError: as `tune` does.
+        DataError: as `tune` does.
+    """
+    if processes > 1:
+        context = multiprocessing.get_context("spawn")
+        threads = max(1, (os.cpu_count() or 1) // processes)
+        arguments = (list(jobs), trials, storage, folder, threads)
+        workers = [context.Process(target=_work, args=arguments) for _ in range(processes)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    return {
+        f"{job.label}-{job.sparsity:g}": tune(job, trials=trials, storage=storage, folder=folder)
+        for job in jobs
+    }
+
+
+def _work(jobs: list[Job], trials: int, storage: str, folder: Path, threads: int) -> None:
+    """A helper's part; what goes wrong, the process that waits for it meets itself."""
+    torch.set_num_threads(threads)
+    with suppress(MicrogliaError, KeyboardInterrupt):
+        for job in jobs:
+            tune(job, trials=trials, storage=storage, folder=folder)
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, value: float | None) -> None:
+    """A trial's end, told once however often the storage must be asked; None where it failed."""
+    state = _optuna().trial.TrialState.FAIL if value is None else None
+    _patiently(lambda: study.tell(trial, value, state=state, skip_if_finished=True))
+
+
+def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    states = (_optuna().trial.TrialState.COMPLETE,)
+    return _patiently(lambda: study.get_trials(deepcopy=False, states=states))
+
+
+def _suggest(trial: optuna.Trial, method: str) -> dict[str, Any]:
+    """A value of each searched setting: from a range, by its logarithm, or of several words."""
+    found: dict[str, Any] = {}
+    for name, values in method_named(method).search.items():
+        if isinstance(values[0], str):
+            found[name] = trial.suggest_categorical(name, values)
+        else:
+            low, high = float(values[0]), float(values[1])
+            found[name] = trial.suggest_float(name, low, high, log=low > 0)
+    return found
+
+
+def _validated(job: Job, options: dict[str, Any], *, folder: Path, number: int) -> float:
+    """Accuracy on the validation images of one network trained with these options."""
+    pruning = job.config.pruning
+    pruning = dataclasses.replace(pruning, options={**pruning.options, **options})
+    config = dataclasses.replace(job.config, pruning=pruning)
+    work = folder / f"{job.name}-trial{number}"
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        bench = Bench.open(config, work, progress=False)
+        dense = _dense(job, folder) if pruning.needs_dense else None
+        model = train_pruned(bench, job.seed, dense=dense).model
+        return measure_accuracy(model.to(bench.device), bench.validation_batches())
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _dense(job: Job, folder: Path) -> nn.Module:
+    """The dense network that all trials of a seed start from, trained by whoever comes first."""
+    shared = folder / name_of(job.experiment, DENSE, 0.0, job.seed)
+    shared.mkdir(parents=True, exist_ok=True)
+    with FileLock(shared / LOCK):
+        bench = Bench.open(job.config, shared, progress=False, resume=True)
+        return train_dense(bench, job.seed).model
+
+
+def _optuna() -> Any:
+    """Raises ConfigError where Optuna isn't installed."""
+    try:
+        import optuna
+    except ModuleNotFoundError as missing:
+        raise ConfigError(
+            "tune: Optuna is not installed. Run: pip install 'microglia[search]'"
+        ) from missing
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _patiently(ask: Callable[[], Value]) -> Value:
+    """Ask a storage again for as long as it is away.
+
+    Raises:
+        DataError: it stayed away.
+    """
+    import sqlalchemy
+
+    errors = (_optuna().exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return ask()
+        except errors as error:
+            if time.monotonic() > end:
+                raise DataError(f"tune: the storage can't be reached ({error})") from error
+            time.sleep(1.0)
