@@ -13,13 +13,14 @@ from filelock import FileLock
 from scipy import stats
 
 from microglia.errors import ConfigError, DataError
-from microglia.experiment import RunConfig, markdown, recipes, sca_paper
+from microglia.experiment import RunConfig, markdown, recipes, rivals, sca_paper
 from microglia.experiment import results as results_module
 from microglia.experiment.job import Job
 from microglia.experiment.lines import append_line, read_lines
 from microglia.experiment.results import LOCK, check_same, read_results, run_jobs
 from microglia.experiment.statistics import paired_difference
 from microglia.experiment.tiers import TIERS
+from microglia.methods import METHODS
 
 
 def config(*, method: str = "sca", seed: int = 0, sparsity: float = 0.5) -> RunConfig:
@@ -193,6 +194,20 @@ def test_recipes_are_of_every_norm_and_loss_with_each_seed() -> None:
         recipes.jobs("g")
 
 
+def test_rivals_are_every_method_and_controls_at_their_parameters() -> None:
+    names: list[str] = []
+    for job in rivals.jobs("s"):
+        assert job.name not in names
+        assert set(job.builds_on) <= set(names)
+        names.append(job.name)
+        weights = METHODS[job.config.pruning.method].prunes == "weights"
+        if job.label != "dense" and job.like is None:
+            assert job.sparsity in ((0.9, 0.98) if weights else (0.5, 0.8))
+    found = {name.split("/")[1].rpartition("-seed")[0].rpartition("-")[0] for name in names}
+    assert set(METHODS) <= found
+    assert "cifar10-conv5/uniform-slim-0.98-seed0" in names
+
+
 def test_dense_networks_alone_are_compared_with_the_first() -> None:
     def record(experiment: str, seed: int, accuracy: float) -> dict[str, Any]:
         figures = {"accuracy": accuracy}
@@ -209,8 +224,9 @@ def test_dense_networks_alone_are_compared_with_the_first() -> None:
 
 def test_records_of_the_repository_are_of_jobs_that_exist() -> None:
     results = Path(__file__).parents[2] / "results"
-    for path in (*results.glob("sca-?.jsonl"), *results.glob("recipes-?.jsonl")):
-        jobs = sca_paper.jobs if path.stem.startswith("sca") else recipes.jobs
+    lists = {"sca": sca_paper.jobs, "recipes": recipes.jobs, "rivals": rivals.jobs}
+    for path in (path for name in lists for path in results.glob(f"{name}-?.jsonl")):
+        jobs = lists[path.stem[:-2]]
         known: dict[str, Any] = {j.name: j for j in jobs(path.stem[-1])}
         for name, record in read_results(path).items():
             check_same(known[name], record, path)

@@ -22,10 +22,12 @@ from microglia.data import Batches, Images, load_images
 from microglia.errors import ConfigError, DataError, nearest
 from microglia.experiment import (
     RunConfig,
+    compare_table,
     layer_sensitivity,
     markdown,
     paper_figures,
     recipes,
+    rivals,
     sca_paper,
 )
 from microglia.experiment import prune as run_prune
@@ -48,7 +50,12 @@ from microglia.report import console_table, write_figures
 from microglia.runtime import keep_freed_memory
 from microglia.training import has_checkpoint, resolve_device
 
-PAPERS = {"sca": sca_paper.jobs, "recipes": recipes.jobs}
+PAPERS = {
+    "sca": (sca_paper.jobs, markdown.tables),
+    "recipes": (recipes.jobs, markdown.tables),
+    "rivals": (rivals.jobs, compare_table.tables),
+}
+"""What can be reproduced: its jobs at a tier, and the tables of their records."""
 SENSITIVITY = "sensitivity.html"
 LATENCY_REPEATS = 20
 
@@ -108,7 +115,8 @@ def reproduce(
     """Do a paper's experiments that the results file lacks, and print its tables."""
     if paper not in PAPERS:
         raise ConfigError(f"paper: '{paper}' is unknown.{nearest(paper, list(PAPERS))}")
-    jobs = [job for job in PAPERS[paper](tier) if only is None or fnmatch(job.name, only)]
+    jobs_of, tables_of = PAPERS[paper]
+    jobs = [job for job in jobs_of(tier) if only is None or fnmatch(job.name, only)]
     if not jobs:
         raise ConfigError(f"only: no job is called '{only}'; --list shows them all")
     path = results or Path("results") / f"{paper}-{tier}.jsonl"
@@ -118,14 +126,14 @@ def reproduce(
             console.out(f"{'done' if job.name in done else '    '}  {job.name}", highlight=False)
         return
     if only_tables:
-        print(markdown.tables(read_results(path).values()))
+        print(tables_of(read_results(path).values()))
         return
     keep_freed_memory()  # the process is ours
     records = run_jobs(jobs, results=path, folder=folder / f"{paper}-{tier}", progress=progress)
-    console.out(markdown.tables(records), highlight=False)
-    if figures := paper_figures.figures(records):
+    console.out(tables_of(records), highlight=False)
+    if paper == "sca":
         page = folder / f"{paper}-{tier}" / "figures.html"
-        write_figures(f"{paper}, tier {tier}", figures, page)
+        write_figures(f"{paper}, tier {tier}", paper_figures.figures(records), page)
         console.out(str(page), highlight=False)
     missing = {job.name for job in jobs} - {record["name"] for record in records}
     if missing:

@@ -76,6 +76,11 @@ def write_csv(found: Sequence[Row], path: Path) -> None:
         writer.writerows(found)
 
 
+def tables(records: Iterable[Record]) -> str:
+    """The table of these records."""
+    return markdown(rows(records))
+
+
 def markdown(found: Sequence[Row]) -> str:
     """A line for each method at each sparsity, means over seeds with their spread."""
     lines = [

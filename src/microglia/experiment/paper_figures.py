@@ -20,8 +20,6 @@ def figures(records: Iterable[Record]) -> list[Figure]:
     found = []
     for experiment in dict.fromkeys(r["experiment"] for r in records):
         mine = [r for r in records if r["experiment"] == experiment]
-        if not _labels(mine):
-            continue  # nothing was pruned
         found += [*_figure_2(experiment, mine), *_figure_3(experiment, mine)]
         found += [*_figure_4(experiment, mine)]
     return found
