@@ -22,6 +22,7 @@ from microglia.frameworks import register_neuron, reset
 from microglia.methods import (
     METHODS,
     SCA,
+    STDS,
     Activity,
     Magnitude,
     Pruner,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "METHODS",
     "SCA",
+    "STDS",
     "Activity",
     "CertificateError",
     "ConfigError",

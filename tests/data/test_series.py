@@ -106,9 +106,32 @@ def test_what_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "head.csv").write_text("a,b\n")
     with pytest.raises(DataError, match="no values"):
         read_series(tmp_path / "head.csv")
+    (tmp_path / "wide.csv").write_text("a,b\n1,2,3\n4,5,6\n")
+    with pytest.raises(DataError, match="not a CSV table"):
+        read_series(tmp_path / "wide.csv")
+    (tmp_path / "bare.csv").write_text("1,2\n3,4\n")
+    with pytest.raises(DataError, match="first row holds numbers"):
+        read_series(tmp_path / "bare.csv")
     constant = Series(torch.tensor([[1.0, 2.0], [2.0, 2.0]]), ("a", "b"), "here")
     with pytest.raises(DataError, match="'b' is constant"):
         Scale.fitted(constant)
+
+
+@pytest.mark.parametrize("times", [range(20), [0.5 * i for i in range(20)]])
+def test_times_may_be_numbers(tmp_path: Path, times: Any) -> None:
+    lines = ["time,a"] + [f"{t},{i}" for i, t in enumerate(times)]
+    (tmp_path / "s.csv").write_text("\n".join(lines) + "\n")
+    assert read_series(tmp_path / "s.csv").variables == ("a",)
+    del lines[7]
+    (tmp_path / "s.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="gap in 'time' between rows 5"):
+        read_series(tmp_path / "s.csv")
+
+
+def test_times_may_be_milliseconds_apart(tmp_path: Path) -> None:
+    lines = ["time,a"] + [f"2020-01-01 00:00:00.{10 * i:03},{i}" for i in range(20)]
+    (tmp_path / "s.csv").write_text("\n".join(lines) + "\n")
+    assert len(read_series(tmp_path / "s.csv")) == 20
 
 
 # --- sequences ------------------------------------------------------------------------------
@@ -167,6 +190,10 @@ def test_sequences_are_scaled_by_the_training_set(tmp_path: Path, equal: bool) -
         ({"train_x": np.full((9, 4, 7), np.nan)}, "sequence 0: a value is no number"),
         ({"train_x": np.zeros((9, 4))}, r"wanted x of \[N, C, T\]"),
         ({"classes": None}, "classes missing"),
+        ({"train_y": [0.7] * 9}, "'train_y' wants numbers, whole ones"),
+        ({"train_y": [["a"]] * 9}, "'train_y' wants numbers"),
+        ({"train_y": [[0]] * 9}, "'train_y' wants one row"),
+        ({"train_x": np.full((9, 4, 7), "a")}, "'train_x' wants numbers"),
     ],
 )
 def test_damaged_sequences_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,17 @@ def test_the_last_tenth_of_each_class_of_cifar10_dvs_tests(
     assert train.labels.bincount().tolist() == [18] * 10
     assert test.labels.bincount().tolist() == [2] * 10
     assert int(test.images.sum()) == 20 * 50
+
+    def frames_of(number: int) -> np.ndarray:
+        events = recording(number, side=128)
+        total = np.zeros((2, 16, 16), int)
+        np.add.at(total, (events["p"].astype(int), events["y"] // 8, events["x"] // 8), 1)
+        return total
+
+    for part, numbers in ((train, range(18)), (test, range(18, 20))):
+        sums = part.images[part.labels == 0].sum(1, dtype=torch.long).numpy()
+        for found, number in zip(sums, numbers, strict=True):
+            assert np.array_equal(found, frames_of(number)), "in the order of the files' names"
     assert test.classes[0] == "airplane"
 
 
@@ -142,3 +154,13 @@ def test_a_set_that_is_not_here_says_how_large_it_is_and_where_it_goes(root: Pat
         load_images("tonic:NMNIST", split="train")
     with pytest.raises(DataError, match="no validation part"):
         load_images("tonic:NMNIST", split="validation", T=2)
+
+
+def test_recordings_that_are_added_later_are_seen(root: Path) -> None:
+    write_nmnist(root)
+    before = load_images("tonic:NMNIST", split="test", T=2)
+    shutil.copytree(root / "NMNIST" / "Test" / "3", root / "more")
+    for i, file in enumerate((root / "more").iterdir()):
+        file.rename(root / "NMNIST" / "Test" / "3" / f"9{i:04}.bin")
+    after = load_images("tonic:NMNIST", split="test", T=2)
+    assert len(after) > len(before)

@@ -325,6 +325,13 @@ def test_fewer_timesteps_after_training(tmp_path: Path) -> None:
         "images that the network itself repeats",
         network={"T": 3, "final_T": 1},
         data={"encoder": "poisson"},
+        pruning={"method": "activity", "controls": ["dense"]},
+    )
+    refused(
+        tmp_path / "other",
+        ConfigError,
+        "random, sca, uniform-slim would run at T = 3",
+        network={"T": 3, "final_T": 1},
     )
 
 

@@ -108,3 +108,10 @@ def test_what_cannot_be_converted(settings: dict[str, Any], message: str) -> Non
     settings = {"ann": network(0), "batches": [torch.zeros(2, 1, 8, 8)], "T": 4} | settings
     with pytest.raises(ConfigError, match=message):
         convert(settings.pop("ann"), settings.pop("batches"), **settings)
+
+
+def test_a_relu_that_never_speaks_is_named() -> None:
+    silent = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    nn.init.constant_(silent[0].bias, -100.0)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="nothing but zeros"):
+        convert(silent, [torch.rand(5, 3)], T=4)

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 import microglia as mg
 from microglia.errors import TrainingError
+from microglia.gates import WeightMasks
+from microglia.methods import METHODS
 from microglia.networks import build
 from microglia.training import TrainingConfig, build_optimizer, train
 from microglia.training.losses import classification_loss, firing_rate
@@ -134,6 +136,26 @@ def test_an_averaged_network_is_pruned_as_its_gates_say() -> None:
     assert pruner.compact().certificate is not None
 
 
+@pytest.mark.parametrize("method", ["stds", "random-weights"])
+def test_an_averaged_network_has_no_closed_weights(method: str) -> None:
+    torch.manual_seed(0)
+    model = NETWORKS["spikingjelly"]()
+    config = TrainingConfig(epochs=3, ema=0.9)
+    optimizer = build_optimizer(model, config)
+    settings = {"every": 2, "until": 8} if method == "stds" else {}
+    pruner = METHODS[method](
+        model,
+        sparsity=0.8,
+        example_input=next(iter(Stripes()))[0],
+        optimizer=optimizer,
+        **settings,
+    )
+    train(model, Stripes(), config=config, optimizer=optimizer, pruner=pruner, progress=False)
+    assert isinstance(pruner.masks, WeightMasks)
+    for name, weight in pruner.masks.weights.items():
+        assert not weight.detach()[~pruner.masks.mask(name)].any(), name
+
+
 class Seen(nn.Module):
     """A network that writes down what it is given."""
 
@@ -160,6 +182,21 @@ def test_mixup_mixes_each_sample_with_another_of_its_batch() -> None:
         assert bool((flat.max(1).values >= 0.5 - 1e-6).all()), "the sample's own is the larger"
         shares.add(round(float(flat.max(1).values.min()), 4))
     assert len(shares) == 3, "the share is drawn anew for each batch"
+
+
+def test_mixup_leaves_the_order_of_frames() -> None:
+    """Also where there are as many samples as frames."""
+    from microglia.training.module import _mixed
+
+    torch.manual_seed(0)
+    frames = torch.arange(1.0, 5).reshape(4, 1, 1, 1, 1).expand(4, 4, 2, 3, 3)
+    frames = frames * torch.tensor([1.0, 10, 100, 1000]).reshape(1, 4, 1, 1, 1)
+    for _ in range(5):
+        mixed, labels, share = _mixed(frames, torch.arange(4), alpha=1.0)
+        for t in range(4):
+            assert torch.allclose(mixed[t], mixed[0] * (t + 1))
+        expected = share * frames[0] + (1 - share) * frames[0, labels]
+        assert torch.allclose(mixed[0], expected)
 
 
 @pytest.mark.parametrize("name", ["digits", "preresnet20"])

@@ -18,6 +18,7 @@ from microglia.errors import TrainingError
 from microglia.training import History, TrainingConfig, build_optimizer, train
 
 FAST = TrainingConfig(epochs=3, learning_rate=2e-2, warmup_epochs=0.5)
+PLAIN = TrainingConfig(epochs=1, accelerate=False)
 
 
 def network(name: str = "spikingjelly", *, seed: int = 0) -> nn.Module:
@@ -364,3 +365,37 @@ def test_progress_says_what_a_person_watches(capsys: pytest.CaptureFixture[str])
     assert "my run" in shown.err
     assert "epoch   3/3" in shown.err
     assert "validation" in shown.err
+
+
+def test_a_checkpoint_of_another_network_or_optimizer_is_named(tmp_path: Path) -> None:
+    short = TrainingConfig(epochs=1)
+    train(network(), Stripes(), config=short, run_dir=tmp_path, progress=False)
+    longer = TrainingConfig(epochs=2)
+    wider = nn.Sequential(nn.Flatten(), nn.Linear(36, CLASSES))
+    other = TrainingConfig(epochs=2, optimizer="sgd")
+    averaged = TrainingConfig(epochs=2, ema=0.9)
+    for model, config in ((wider, longer), (network(), other), (network(), averaged)):
+        with pytest.raises(TrainingError, match="of another network, optimizer or config"):
+            train(model, Stripes(), config=config, run_dir=tmp_path, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("words", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"])
+def test_running_out_of_memory_says_what_to_lower(words: str) -> None:
+    class Greedy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError(words)
+
+    with pytest.raises(TrainingError, match=r"Lower data\.batch_size"):
+        train(Greedy(), [(torch.zeros(2, 1), torch.zeros(2))], config=PLAIN, progress=False)
+
+
+def test_a_wrong_label_is_named_in_any_batch() -> None:
+    inputs, labels = next(iter(Stripes()))
+    wrong = labels.clone()
+    wrong[1] = 9
+    with pytest.raises(TrainingError, match="the labels run from"):
+        train(network(), [(inputs, labels), (inputs, wrong)], config=FAST, progress=False)

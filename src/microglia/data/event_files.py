@@ -45,7 +45,9 @@ def read_events(path: Path, *, split: str) -> Events:
             if missing:
                 raise DataError(f"{source}: {', '.join(missing)} missing; wanted {_COLUMNS}")
             columns = {name: np.asarray(group[name]) for name in _COLUMNS}
-    except (OSError, RuntimeError) as fault:
+            if columns["p"].dtype == bool:
+                columns["p"] = columns["p"].astype(np.uint8)
+    except (OSError, RuntimeError, KeyError) as fault:
         raise DataError(f"{path.name}: not a whole HDF5 file ({fault})") from fault
     for name, values in columns.items():
         if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):

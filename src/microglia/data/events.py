@@ -15,7 +15,7 @@ from microglia.errors import ConfigError, DataError, nearest
 
 SplitBy = Literal["time", "count"]
 SPLITS_BY: tuple[SplitBy, ...] = ("time", "count")
-CHUNK = 1 << 22  # events that are summed at a time
+CHUNK = 1 << 22  # events, or counts of events, that are summed at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ def frames(events: Events, *, T: int, by: SplitBy = "time", size: int | None = N
     rows, columns = (height, width) if size is None else (size, size)
     slice_of = _by_time if by == "time" else _by_count
     whole = np.empty((len(events), T, 2, rows, columns), np.uint8)
-    for first, last in _chunks(events.offsets):
+    for first, last in _chunks(events.offsets, CHUNK // max(1, whole[0].size)):
         begin, end = events.offsets[first], events.offsets[last]
         part = slice(begin, end)
         starts = events.offsets[first : last + 1] - begin
@@ -168,12 +168,12 @@ def _by_count(t: NDArray[np.int64], starts: NDArray[np.int64], T: int) -> NDArra
     return slices
 
 
-def _chunks(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Runs of whole samples, of some `CHUNK` events each."""
+def _chunks(offsets: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
+    """Runs of whole samples, of some `CHUNK` events each and at most so many samples, or one."""
     runs, first = [], 0
     while first < len(offsets) - 1:
         last = int(np.searchsorted(offsets, offsets[first] + CHUNK, side="right")) - 1
-        last = max(first + 1, last)
+        last = max(first + 1, min(last, first + most))
         runs.append((first, last))
         first = last
     return runs

@@ -81,8 +81,8 @@ class Images:
         """
         if self.classes != training.classes[: len(self.classes)]:
             raise DataError(
-                f"classes: {', '.join(self.classes)} don't match the training set's, "
-                f"{', '.join(training.classes)}"
+                f"classes: {_some(self.classes)} don't match the training set's, "
+                f"{_some(training.classes)}"
             )
         if self.images.shape[1:] != training.images.shape[1:]:
             raise DataError(
@@ -90,6 +90,11 @@ class Images:
                 f"but the training set has {list(training.images.shape[1:])}"
             )
         return replace(self, classes=training.classes, mean=training.mean, std=training.std)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:10])
+    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

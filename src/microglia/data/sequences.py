@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,16 @@ from torch import Tensor
 from microglia.data.load import find_source
 from microglia.data.names import choose_split
 from microglia.errors import DataError
+
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    AttributeError,
+    BadZipFile,
+    zlib.error,
+    NotImplementedError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +89,7 @@ def load_sequences(source: str | Path, *, split: str) -> Sequences:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, AttributeError, BadZipFile) as fault:
+    except _DAMAGED as fault:
         raise DataError(f"{path.name}: not a whole npz file ({fault})") from fault
     splits = {name.removesuffix("_x") for name in held if name.endswith("_x")}
     part = choose_split(split, splits, source=path.name)
@@ -87,6 +98,7 @@ def load_sequences(source: str | Path, *, split: str) -> Sequences:
     if missing:
         raise DataError(f"{path.name}: {', '.join(missing)} missing")
     x, source_name = held[f"{part}_x"], f"{path.name}, {part}"
+    _check_kinds(held, part, source_name)
     labels = torch.from_numpy(held[f"{part}_y"].astype(np.int64))
     if f"{part}_offsets" in held:
         values, lengths = _padded(x, held[f"{part}_offsets"].astype(np.int64), source_name)
@@ -101,6 +113,24 @@ def load_sequences(source: str | Path, *, split: str) -> Sequences:
     if split == "train" and empty:
         raise DataError(f"{source_name}: the class '{classes[empty[0]]}' has no sequences")
     return found
+
+
+def _check_kinds(held: dict[str, np.ndarray], part: str, source: str) -> None:
+    """Refuse arrays of other types than the format's, which a cast would bend into shape."""
+    wanted = {
+        f"{part}_x": (np.floating, np.integer),
+        f"{part}_y": (np.integer,),
+        f"{part}_offsets": (np.integer,),
+    }
+    for name, kinds in wanted.items():
+        if name in held and not any(np.issubdtype(held[name].dtype, kind) for kind in kinds):
+            raise DataError(
+                f"{source}: '{name}' wants numbers, whole ones but for x; it holds "
+                f"{held[name].dtype}"
+            )
+    for name in (f"{part}_y", f"{part}_offsets", "classes"):
+        if name in held and held[name].ndim != 1:
+            raise DataError(f"{source}: '{name}' wants one row, has {list(held[name].shape)}")
 
 
 def _padded(x: np.ndarray, offsets: np.ndarray, source: str) -> tuple[Tensor, Tensor]:

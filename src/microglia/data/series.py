@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,9 +101,14 @@ def read_series(
     pandas = require("pandas", to="read CSV files")
     path = find_source(str(source))
     try:
-        table = pandas.read_csv(path)
-    except (OSError, ValueError) as fault:
+        with warnings.catch_warnings():
+            # Rows longer than the header are only warned of; the values beyond it would be lost.
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
+            table = pandas.read_csv(path, index_col=False)
+    except (OSError, ValueError, pandas.errors.ParserWarning) as fault:
         raise DataError(f"{path.name}: not a CSV table ({fault})") from fault
+    if all(_is_number(str(column)) for column in table.columns):
+        raise DataError(f"{path.name}: its first row holds numbers; wanted the columns' names")
     first = 0
     if rows is not None:
         if len(rows) == 0 or min(rows) < 0 or max(rows) >= len(table) or rows.step != 1:
@@ -161,15 +167,12 @@ def _check_steps(
 ) -> None:
     """Refuse gaps: months and years count as equal steps."""
     text = column.astype(str)
-    if time_format is None and text.str.fullmatch(r"\d{10}").all():
-        time_format = "%Y%m%d%H"
-    try:
-        times = pandas.to_datetime(text, format=time_format)
-    except ValueError as fault:
-        raise DataError(
-            f"{source}: column '{column.name}' holds no times ({fault}); give time_format="
-        ) from fault
-    steps = np.diff(times.to_numpy().astype("datetime64[s]").astype(np.int64))
+    if time_format is None and pandas.api.types.is_float_dtype(column):
+        steps = np.diff(column.to_numpy(np.float64))
+    elif time_format is None and pandas.api.types.is_integer_dtype(column) and not _hours(text):
+        steps = np.diff(column.to_numpy(np.int64)).astype(np.float64)
+    else:
+        steps = _steps_of_dates(pandas, column, text, time_format, source)
     if not len(steps):
         return
     usual = float(np.median(steps))
@@ -181,3 +184,34 @@ def _check_steps(
             f"{first + row + 1} ({text.iloc[row + 1]}), {int(uneven.sum())} in all. Take a part "
             f"without one, such as rows=range({first}, {first + row + 1})"
         )
+
+
+def _hours(text: Any) -> bool:
+    """Whether times are written as 2012010100."""
+    return bool(text.str.fullmatch(r"\d{10}").all())
+
+
+def _steps_of_dates(
+    pandas: Any, column: Any, text: Any, time_format: str | None, source: str
+) -> NDArray[np.float64]:
+    """Nanoseconds between rows."""
+    if time_format is None and _hours(text):
+        time_format = "%Y%m%d%H"
+    try:
+        times = pandas.to_datetime(text, format=time_format)
+    except ValueError as fault:
+        raise DataError(
+            f"{source}: column '{column.name}' holds no times ({fault}); give time_format="
+        ) from fault
+    steps: NDArray[np.float64] = np.diff(
+        times.to_numpy().astype("datetime64[ns]").astype(np.int64)
+    ).astype(np.float64)
+    return steps
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """Training, validation and test images that belong together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,22 @@ def load_splits(
             split_by=split_by,
         )
 
+    found = _load(load, train_rows, validation_rows, validation_share)
+    empty = sorted(set(range(len(found.train.classes))) - set(found.train.labels.tolist()))
+    if empty:
+        raise DataError(
+            f"{source}: the class '{found.train.classes[empty[0]]}' has no sample among those that "
+            "train; take more rows"
+        )
+    return found
+
+
+def _load(
+    load: Callable[..., Images],
+    train_rows: range | None,
+    validation_rows: range | None,
+    validation_share: float | None,
+) -> Splits:
     if validation_share is not None:
         if train_rows is not None or validation_rows is not None:
             raise ConfigError("validation_share: takes the place of train_rows and validation_rows")

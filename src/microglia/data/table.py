@@ -14,6 +14,10 @@ from microglia.errors import DataError, nearest
 LABELS = ("label", "labels", "fine_label", "class", "target")  # in this order, where none is named
 
 
+MOST_CLASSES = 10_000
+"""More than of any data set here, for tables too short to show all of theirs."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """Which columns hold the images and the labels, and the classes' names where they are known."""
@@ -79,6 +83,11 @@ def read_labels(
         )
     labels: NDArray[np.int64] = column.to_numpy().astype(np.int64)
     count = int(labels.max()) + 1 if columns.classes is None else len(columns.classes)
+    if columns.classes is None and count > max(len(labels), MOST_CLASSES):
+        raise DataError(
+            f"{source}: '{columns.label}' holds {count - 1}, which would make {count} classes of "
+            f"{len(labels)} rows; is it the column of the labels?"
+        )
     outside = np.flatnonzero((labels < 0) | (labels >= count))
     if len(outside):
         row = int(outside[0])

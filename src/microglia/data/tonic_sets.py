@@ -65,9 +65,10 @@ def load_tonic(
     does.
     """
     data = _open(name, split)
-    chosen = np.arange(len(data))
+    # By name: Tonic lists files as the file system does.
+    chosen = np.array(sorted(range(len(data)), key=lambda i: str(data.data[i])))
     if not SETS[name].parts:
-        chosen = _tenth(np.asarray(data.targets), last=split == "test")
+        chosen = chosen[_tenth(np.asarray(data.targets)[chosen], last=split == "test")]
     chosen = chosen[np.asarray(check_rows(rows, len(chosen), source=f"{name}, {split}"))]
     whole: torch.Tensor | None = None
     for begin in range(0, len(chosen), CHUNK):
@@ -96,7 +97,8 @@ def _open(name: str, split: str) -> Any:
         raise DataError(
             f"{name}: not in '{place}', and nothing is downloaded here. It is about {known.size}: "
             f"fetch {' and '.join(known.archives)} from {known.sites} into that folder and unpack "
-            f"them there, or let Tonic do it: tonic.datasets.{name}({str(tonic_folder())!r})"
+            f"them there, and the archives inside, or let Tonic do it: "
+            f"tonic.datasets.{name}({str(tonic_folder())!r})"
         )
 
     offline = type(name, (getattr(tonic.datasets, name),), {"download": refuse})

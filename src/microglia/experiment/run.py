@@ -89,6 +89,7 @@ def _run(config: RunConfig, trials_of: Trials, *, resume: bool, progress: bool) 
     with run_directory(config, resume=resume) as work:
         bench = Bench.open(config, work, progress=progress, resume=resume)
         if trials_of is _trials:
+            _refuse_fewer_timesteps(config)
             check_pruning(bench)
         trials = [trials_of(bench, seed) for seed in config.seeds]
         figures = [_measure(bench, of_seed) for of_seed in trials]
@@ -104,6 +105,18 @@ def _run(config: RunConfig, trials_of: Trials, *, resume: bool, progress: bool) 
     if config.output.results is not None:
         _append(Path(config.output.results), record)
     return Run(directory, config, table, record)
+
+
+def _refuse_fewer_timesteps(config: RunConfig) -> None:
+    """Only the dense network's timesteps are lowered, so that others would be compared unfairly."""
+    pruning = config.pruning
+    others = {pruning.method, *pruning.controls} - {DENSE}
+    unlike = sorted(name for name in others if method_named(name).needs != "trained")
+    if config.network.final_T is not None and unlike:
+        raise ConfigError(
+            f"network.final_T: is for `train`, and for methods of trained networks without other "
+            f"controls; {', '.join(unlike)} would run at T = {config.network.T}"
+        )
 
 
 def _finished(config: RunConfig, directory: Path) -> Run:

@@ -88,10 +88,12 @@ class WeightMasks:
         self.apply()
 
     @torch.no_grad()
-    def apply(self) -> None:
-        """Make the closed weights zero."""
+    def apply(self, network: nn.Module | None = None) -> None:
+        """Make the closed weights zero, here or in another network of the same layers."""
         for name, weight in self._weights.items():
-            weight.mul_(self.mask(name))
+            if network is not None:
+                weight = network.get_parameter(name)
+            weight.mul_(self.mask(name).to(weight.device))
 
     @torch.no_grad()
     def still(self) -> None:

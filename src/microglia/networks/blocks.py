@@ -32,15 +32,15 @@ def set_timesteps(network: nn.Module, T: int) -> None:
     that brings its own count of steps.
     """
     built = getattr(network, "T", None)
-    if not isinstance(network, Network) or not isinstance(built, int):
+    described = getattr(network, "microglia_network", None)
+    if not isinstance(network, Network) or not isinstance(built, int) or described is None:
         raise ConfigError(f"T: {type(network).__name__} is no network of ours, which know their T")
     if not 1 <= T <= built:
         raise ConfigError(f"T: wanted 1 to {built}, got {T}")
     network.T = T
-    arguments = network.microglia_network["arguments"]
     network.microglia_network = {
-        **network.microglia_network,
-        "arguments": {**arguments, "T": T},  # type: ignore[dict-item]  # a dict, as build writes it
+        **described,
+        "arguments": {**described["arguments"], "T": T},
     }
     for module in network.modules():
         scale = getattr(module, "scale", None)

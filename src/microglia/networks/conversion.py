@@ -70,6 +70,13 @@ def convert(
             network = ann2snn.Converter(recipe=recipe).convert(ann.eval())
     except (torch.fx.proxy.TraceError, TypeError, NotImplementedError) as fault:
         raise ConfigError(f"{type(ann).__name__} can't be converted: {fault}") from fault
+    except ValueError as fault:
+        if "Threshold" not in str(fault):
+            raise
+        raise ConfigError(
+            f"{type(ann).__name__}: a ReLU gave nothing but zeros on these batches ({fault}); pass "
+            "more of the training data"
+        ) from fault
     finally:
         ann.train(was_training)
     return Converted(multi_step(network), T=T).eval()

@@ -46,3 +46,11 @@ def _is_whole(path: Path) -> bool:
             return archive.testzip() is None
     except (zipfile.BadZipFile, OSError, EOFError):
         return False
+
+
+def of_another_training(difference: str) -> str:
+    """What to say of a checkpoint that doesn't fit."""
+    return (
+        f"Can't resume: the checkpoint is of another network, optimizer or config ({difference}). "
+        "Build everything as it was for the first run, or start again without resume."
+    )

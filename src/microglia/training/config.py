@@ -134,7 +134,8 @@ def _check(name: str, value: float, valid: bool, wanted: str) -> None:
 
 def _check_device(device: str) -> None:
     kind, _, index = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (index and not index.isdigit()):
+    named = kind in ("auto", "cpu", "cuda", "mps")
+    if not named or (":" in device and not (kind == "cuda" and index.isdigit())):
         raise ConfigError(
             f"training.device: '{device}' is no device. Use auto, cpu, cuda, cuda:<index> or mps."
         )

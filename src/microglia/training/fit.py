@@ -16,7 +16,7 @@ from microglia import data
 from microglia.errors import MicrogliaError, TrainingError
 from microglia.methods import Pruner
 from microglia.runtime import accelerated_training
-from microglia.training.checkpoint import find_checkpoint
+from microglia.training.checkpoint import find_checkpoint, of_another_training
 from microglia.training.config import TrainingConfig
 from microglia.training.device import resolve_device
 from microglia.training.distillation import Distillation
@@ -74,7 +74,7 @@ def train(
 
         from microglia.training.callback import PrunerCallback
         from microglia.training.keeper import EpochCheckpoint
-        from microglia.training.loggers import build_loggers, close
+        from microglia.training.loggers import build_loggers, closing
         from microglia.training.module import TrainingModule
         from microglia.training.progress import ProgressBar
         from microglia.training.recorder import Recorder
@@ -119,6 +119,7 @@ def train(
         )
         fast = config.accelerate and device.type == "cpu"
         with (
+            closing(loggers),
             accelerated_training(model, example_input=_example(batches)) if fast else nullcontext(),
             _logits_over_time(model) if config.loss == "tet" else nullcontext(),
         ):
@@ -132,7 +133,6 @@ def train(
                     weights_only=True,
                 ),
             )
-        close(loggers)
     if module.average is not None:
         model.load_state_dict(module.average.module.state_dict())
     return recorder.history
@@ -141,14 +141,14 @@ def train(
 @contextmanager
 def _logits_over_time(model: nn.Module) -> Iterator[None]:
     """Let a network of ours return the logits of each timestep; others return what they return."""
-    ours = isinstance(getattr(model, "over_time", None), bool)
-    if ours:
+    before: Any = getattr(model, "over_time", None)
+    if isinstance(before, bool):
         model.over_time = True  # type: ignore[assignment]  # a flag, no submodule
     try:
         yield
     finally:
-        if ours:
-            del model.over_time
+        if isinstance(before, bool):
+            model.over_time = before  # type: ignore[assignment]
 
 
 class _Listed:
@@ -191,6 +191,9 @@ def _fit(trainer: Any, fit: Callable[[], None]) -> None:
             raise KeyboardInterrupt from None
         raise
     except (RuntimeError, MemoryError) as error:
+        if "loading state_dict" in str(error) or "loaded state dict" in str(error):
+            difference = str(error).splitlines()[-1].strip()
+            raise TrainingError(of_another_training(difference)) from error
         if not _out_of_memory(error):
             raise
         raise TrainingError(
@@ -203,5 +206,6 @@ def _fit(trainer: Any, fit: Callable[[], None]) -> None:
 def _out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    # PyTorch's CPU allocator raises a plain RuntimeError.
-    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    # PyTorch's CPU allocator and CUDA's libraries raise a plain RuntimeError.
+    said = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+    return any(words in str(error) for words in said)

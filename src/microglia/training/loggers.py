@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,11 +63,15 @@ def log_epoch(loggers: Iterable[Logger], record: EpochRecord) -> None:
         logger.save()
 
 
-def close(loggers: Sequence[Logger]) -> None:
+@contextmanager
+def closing(loggers: Sequence[Logger]) -> Iterator[None]:
     """End the runs of W&B, which would take the next training for the same run."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish()
 
 
 def _logger(name: str, run_dir: Path, *, title: str) -> Logger:

@@ -11,7 +11,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from microglia.errors import TrainingError
 from microglia.frameworks import reset
+from microglia.gates import WeightMasks
 from microglia.methods import Pruner
+from microglia.training.checkpoint import of_another_training
 from microglia.training.config import TrainingConfig
 from microglia.training.distillation import Distillation
 from microglia.training.logits import average_over_time
@@ -59,6 +61,19 @@ class TrainingModule(LightningModule):
             reset(model)
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["optimizer_name"] = self._optimizer_name()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Torch would load another's state without a word, and fail in its first step.
+        saved = checkpoint.get("optimizer_name", self._optimizer_name())
+        if saved != self._optimizer_name():
+            raise TrainingError(of_another_training(f"{saved} and not {self._optimizer_name()}"))
+
+    def _optimizer_name(self) -> str:
+        own = self._optimizer
+        return type(own).__name__.lower() if own is not None else self.config.optimizer
+
     def on_train_start(self) -> None:
         self._averaged = self.global_step
 
@@ -77,8 +92,7 @@ class TrainingModule(LightningModule):
         reset(self.model)
         output, rate = self._run(inputs)
         logits = average_over_time(output)
-        if batch_idx == 0:
-            _refuse_labels_outside(logits, labels)
+        _refuse_labels_outside(logits, labels)
         loss = classification_loss(output, labels, self.config)
         if share < 1:
             loss = share * loss + (1 - share) * classification_loss(output, others, self.config)
@@ -115,6 +129,13 @@ class TrainingModule(LightningModule):
             self._averaged = self.global_step
             reset(self.model)
             self.average.update_parameters(self.model)
+            self._close_average()
+
+    def _close_average(self) -> None:
+        """A weight that was closed on the way is zero at once, not as its average gets there."""
+        masks = self._pruner.masks if self._pruner else None
+        if self.average is not None and isinstance(masks, WeightMasks):
+            masks.apply(self.average.module)
 
     def on_train_epoch_end(self) -> None:
         # A membrane potential that is NaN never reaches the threshold, so the loss may stay finite.
@@ -191,8 +212,8 @@ def _first(output: Any) -> Any:
 
 def _mixed(inputs: Tensor, labels: Tensor, *, alpha: float) -> tuple[Tensor, Tensor, float]:
     """Inputs mixed with those of another order of the batch, the labels of these, and the share
-    that stays of the first, at least one half. The batch is axis 1 of [T, N, ...]."""
-    axis = 0 if len(inputs) == len(labels) else 1
+    that stays of the first, at least one half. The batch is axis 1 of frames [T, N, C, H, W]."""
+    axis = 1 if inputs.dim() == 5 or len(inputs) != len(labels) else 0
     other = torch.randperm(len(labels), device=inputs.device)
     share = float(torch.distributions.Beta(alpha, alpha).sample())
     share = max(share, 1 - share)

@@ -28,7 +28,8 @@ class PairSTDPConfig:
     heterogeneous STDP.
 
     Raises ConfigError for a value out of range.
-    Source: Song, Miller and Abbott, 2000; soft bounds of van Rossum et al., 2000.
+    Source: Song, Miller and Abbott, 2000; soft bounds in both directions as in Rubin, Lee and
+    Sompolinsky, 2001.
     """
 
     potentiation: float = 0.01

@@ -65,6 +65,8 @@ def train_stdp(
 ) -> Tensor:
     """Train the weights of a layer in place, without labels; the thresholds [C] it ended with.
 
+    Weights lie in [0, 1]; what a layer brings beyond is cut off at the start.
+
     Args:
         layer: a convolution without padding, dilation or groups, or a linear layer; no bias.
         batches: spikes [T, N, ...] as they enter the layer; iterated once an epoch.
@@ -128,7 +130,10 @@ def _sample(
     for x in spikes:
         potential = potential + F.conv2d(x, filters)
         above = potential - threshold.reshape(-1, 1, 1)
-        wins = (above == above.amax(1, keepdim=True)) & (above >= 0)
+        first = torch.zeros_like(above, dtype=torch.bool).scatter_(
+            1, above.argmax(1, keepdim=True), True
+        )
+        wins = first & (above >= 0)
         fires = wins.to(x) * free
         free = free * (1 - fires.amax(1, keepdim=True))
         delta, (shifted, _) = stdp_conv2d_step(
