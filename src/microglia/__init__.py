@@ -27,6 +27,7 @@ from microglia.methods import (
     Pruner,
     Random,
     RandomWeights,
+    Slimming,
     UniformSlim,
     WeightMagnitude,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Pruner",
     "Random",
     "RandomWeights",
+    "Slimming",
     "StructureError",
     "TrainingError",
     "UniformSlim",

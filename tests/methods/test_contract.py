@@ -18,6 +18,8 @@ from zoo import CASES, make
 
 NETWORKS = ["chain", "pre-activation", "snnTorch"]
 EVERY = 3
+NO_NORM = {"chain": ["body.10"], "pre-activation": [], "snnTorch": ["conv2", "fc1"]}
+"""Layers that a score of norms can't rank, and refuses."""
 
 
 @pytest.fixture(params=sorted(METHODS))
@@ -38,6 +40,8 @@ class Loop:
             settings.setdefault("every", EVERY)
         if cls.budget_kind == "emergent":
             settings.setdefault("until", EVERY)
+        if cls.name == "slimming":
+            settings["protect"] = [*settings.get("protect", []), *NO_NORM[network]]
         settings = {"example_input": self.x[:2], "seed": seed} | settings
         self.pruner = cls(self.model, optimizer=self.optimizer, **settings)
 

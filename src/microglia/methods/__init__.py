@@ -11,6 +11,7 @@ from microglia.methods.magnitude import Magnitude
 from microglia.methods.random import Random
 from microglia.methods.random_weights import RandomWeights
 from microglia.methods.sca import SCA
+from microglia.methods.slimming import Slimming
 from microglia.methods.stds import STDS
 from microglia.methods.uniform_slim import UniformSlim
 from microglia.methods.weight_magnitude import WeightMagnitude
@@ -27,6 +28,7 @@ __all__ = [
     "Pruner",
     "Random",
     "RandomWeights",
+    "Slimming",
     "UniformSlim",
     "WeightMagnitude",
     "WeightPruner",
@@ -44,6 +46,7 @@ METHODS: dict[str, type[Pruner]] = {
         WeightMagnitude,
         RandomWeights,
         STDS,
+        Slimming,
     )
 }
 

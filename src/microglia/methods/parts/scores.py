@@ -10,7 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError
-from microglia.frameworks import Hook, Observation, first_tensor, neuron_kind
+from microglia.frameworks import Observation
+from microglia.methods.parts.watch import Watch
 from microglia.structure import Group, Keep, Site, Structure, output_axis
 
 Activity = Literal["membrane", "released", "rate"]
@@ -40,9 +41,7 @@ class ActivityScore:
         for group in structure.groups:
             for row, site in enumerate(group.neurons):
                 watch = _Watch(self, group.name, row, site, kind, samples)
-                module = model.get_submodule(site.module)
-                self._handles.append(module.register_forward_pre_hook(_Before(watch)))
-                self._handles.append(module.register_forward_hook(_After(watch)))
+                self._handles += watch.attach(model.get_submodule(site.module))
 
     def mean(self) -> dict[str, Tensor]:
         """The score of each channel of each group, `[size]`, over everything seen since `clear`.
@@ -96,7 +95,7 @@ def on_device(tensors: dict[str, Tensor], name: str, device: torch.device) -> Te
     return tensors[name]
 
 
-class _Watch:
+class _Watch(Watch):
     """Adds one call of one neuron layer to the sums of one group."""
 
     def __init__(
@@ -108,22 +107,10 @@ class _Watch:
         kind: Activity,
         samples: int | None,
     ) -> None:
-        self.score, self.group, self.row, self.site = score, group, row, site
-        self.kind, self.samples = kind, samples
-        self.before: Any = None
+        super().__init__(score, samples)
+        self.score, self.group, self.row, self.site, self.kind = score, group, row, site, kind
         self.mine = (site.channel >= 0).nonzero().flatten()
         self.channel = site.channel[self.mine]
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Watch:
-        # A copy of the network must not add to the scores of the original.
-        copy = _Watch.__new__(_Watch)
-        memo[id(self)] = copy
-        copy.score = None  # type: ignore[assignment]
-        return copy
-
-    def on(self, module: nn.Module) -> bool:
-        """Whether a call counts: in training, or whenever the score listens always."""
-        return self.score is not None and (module.training or self.score.always)
 
     def add(self, seen: Observation) -> None:
         activity = self._activity(seen)
@@ -149,32 +136,6 @@ class _Watch:
             f"{self.site.module}: score='{self.kind}' needs a membrane potential that this neuron "
             "does not let be known; use score='rate'"
         )
-
-
-class _Before(Hook):
-    def __init__(self, watch: _Watch) -> None:
-        self.watch = watch
-
-    def __call__(self, module: nn.Module, args: Any) -> None:
-        if self.watch.on(module):
-            kind = neuron_kind(module)
-            assert kind is not None
-            self.watch.before = kind.snapshot(module)
-
-
-class _After(Hook):
-    def __init__(self, watch: _Watch) -> None:
-        self.watch = watch
-
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        watch = self.watch
-        if watch.on(module):
-            kind = neuron_kind(module)
-            assert kind is not None
-            with torch.no_grad():
-                current = first_tensor(args)
-                watch.add(kind.observe(module, current, watch.before, output, watch.samples))
-            watch.before = None
 
 
 def filter_magnitude(model: nn.Module, structure: Structure) -> dict[str, Tensor]:
@@ -224,6 +185,13 @@ def open_filters(
         (name, axis, rows.nonzero().flatten().to(model.get_parameter(name).device))
         for (name, axis), rows in stays.items()
     ]
+
+
+def norm_scales(model: nn.Module, group: Group) -> Iterator[tuple[str, Tensor]]:
+    """The scales of the norms in front of a group's neurons: name, channel of each position."""
+    for norm in dict.fromkeys(name for site in group.gates for name in site.norms):
+        if isinstance(model.get_submodule(norm).weight, nn.Parameter):
+            yield f"{norm}.weight", group.norms[norm]
 
 
 def random_scores(structure: Structure, generator: torch.Generator) -> dict[str, Tensor]:

@@ -12,8 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 from microglia.errors import ConfigError
 from microglia.frameworks import reset
-from microglia.methods.parts.scores import ActivityScore
-from microglia.methods.parts.traffic import Traffic
+from microglia.methods.parts.watch import Listener
 from microglia.structure import as_arguments
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -54,7 +53,7 @@ def run_over(model: nn.Module, batches: Iterable[Any], forward: Forward) -> int:
 
 
 @contextmanager
-def listening(*parts: ActivityScore | Traffic) -> Iterator[None]:
+def listening(*parts: Listener) -> Iterator[None]:
     """Let parts watch calls in eval mode too."""
     for part in parts:
         part.always = True
