@@ -21,6 +21,7 @@ from microglia.errors import (
 from microglia.frameworks import register_neuron, reset
 from microglia.methods import (
     METHODS,
+    PCA,
     SCA,
     Activity,
     Magnitude,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "METHODS",
+    "PCA",
     "SCA",
     "Activity",
     "CertificateError",

@@ -8,6 +8,7 @@ from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.magnitude import Magnitude
+from microglia.methods.pca import PCA
 from microglia.methods.random import Random
 from microglia.methods.random_weights import RandomWeights
 from microglia.methods.sca import SCA
@@ -19,6 +20,7 @@ from microglia.methods.weights import WeightPruner
 
 __all__ = [
     "METHODS",
+    "PCA",
     "SCA",
     "STDS",
     "Activity",
@@ -47,6 +49,7 @@ METHODS: dict[str, type[Pruner]] = {
         RandomWeights,
         STDS,
         Slimming,
+        PCA,
     )
 }
 

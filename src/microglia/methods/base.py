@@ -403,11 +403,14 @@ class Pruner(ABC):
 
     # --- what methods share ----------------------------------------------------------------
 
+    def _traffic(self) -> list[Traffic]:
+        """The counts that a target on SynOps asks for, if it is the target."""
+        return [part for part in self._parts.values() if isinstance(part, Traffic)]
+
     def _count_traffic(self, batches: Iterable[Any], forward: Forward) -> None:
         """Run the network on the batches if a target on SynOps asks for it."""
-        traffic = self._parts.get("traffic")
-        if isinstance(traffic, Traffic):
-            with listening(traffic):
+        if traffic := self._traffic():
+            with listening(*traffic):
                 run_over(self.model, batches, forward)
 
     def _prune(self, scores: Scores) -> Change:

@@ -112,7 +112,7 @@ class _Watch(Watch):
         self.mine = (site.channel >= 0).nonzero().flatten()
         self.channel = site.channel[self.mine]
 
-    def add(self, seen: Observation) -> None:
+    def add(self, seen: Observation, *, multi_step: bool) -> None:
         activity = self._activity(seen)
         axis = activity.dim() + self.site.dim
         others = [d for d in range(activity.dim()) if d != axis]

@@ -34,8 +34,8 @@ class Watch(ABC):
         self.before: Any = None
 
     @abstractmethod
-    def add(self, seen: Observation) -> None:
-        """One call of the layer."""
+    def add(self, seen: Observation, *, multi_step: bool) -> None:
+        """One call of the layer; tensors are `[T, N, ...]` of a multi-step one, else `[N, ...]`."""
 
     def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
         # A copy of the network must not add to what is known of the original.
@@ -77,6 +77,6 @@ class _After(Hook):
             kind = neuron_kind(module)
             assert kind is not None
             with torch.no_grad():
-                current = first_tensor(args)
-                watch.add(kind.observe(module, current, watch.before, output, watch.samples))
+                seen = kind.observe(module, first_tensor(args), watch.before, output, watch.samples)
+                watch.add(seen, multi_step=kind.multi_step(module))
             watch.before = None
