@@ -12,6 +12,7 @@ from microglia.methods.pca import PCA
 from microglia.methods.random import Random
 from microglia.methods.random_weights import RandomWeights
 from microglia.methods.sca import SCA
+from microglia.methods.sd_snn import SDSNN
 from microglia.methods.slimming import Slimming
 from microglia.methods.stds import STDS
 from microglia.methods.uniform_slim import UniformSlim
@@ -22,6 +23,7 @@ __all__ = [
     "METHODS",
     "PCA",
     "SCA",
+    "SDSNN",
     "STDS",
     "Activity",
     "Change",
@@ -50,6 +52,7 @@ METHODS: dict[str, type[Pruner]] = {
         STDS,
         Slimming,
         PCA,
+        SDSNN,
     )
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -143,22 +143,26 @@ def filter_magnitude(model: nn.Module, structure: Structure) -> dict[str, Tensor
 
     The mean, not the sum, so that layers of different fan-in can be ranked together.
     """
-    return {g.name: _rows(model, structure, index) for index, g in enumerate(structure.groups)}
+    return filter_means(model, structure, lambda name: model.get_parameter(name).detach().abs())
 
 
-def _rows(model: nn.Module, structure: Structure, index: int) -> Tensor:
-    group = structure.groups[index]
-    total, count = torch.zeros(group.size), torch.zeros(group.size)
-    for name, axis, channel in _weights(model, structure, group):
-        weight = model.get_parameter(name).detach().transpose(0, axis)
-        rows = weight.abs().flatten(1).mean(1).float().cpu()
-        mine = channel >= 0
-        total.index_add_(0, channel[mine], rows[mine])
-        count.index_add_(0, channel[mine], torch.ones(int(mine.sum())))
-    return total / count.clamp(min=1)
+def filter_means(
+    model: nn.Module, structure: Structure, value: Callable[[str], Tensor]
+) -> dict[str, Tensor]:
+    """The mean over each channel's filters of a value of each weight, by the weights' names."""
+    means = {}
+    for group in structure.groups:
+        total, count = torch.zeros(group.size), torch.zeros(group.size)
+        for name, axis, channel in filters(model, structure, group):
+            rows = value(name).transpose(0, axis).flatten(1).mean(1).float().cpu()
+            mine = channel >= 0
+            total.index_add_(0, channel[mine], rows[mine])
+            count.index_add_(0, channel[mine], torch.ones(int(mine.sum())))
+        means[group.name] = total / count.clamp(min=1)
+    return means
 
 
-def _weights(
+def filters(
     model: nn.Module, structure: Structure, group: Group
 ) -> Iterator[tuple[str, int, Tensor]]:
     """The weights that compute a group's channels: name, axis of the filters, channel of each."""
@@ -177,7 +181,7 @@ def open_filters(
     """Each weight that computes prunable channels, its filters' axis, and which are open."""
     stays: dict[tuple[str, int], Tensor] = {}
     for group in structure.groups:
-        for name, axis, channel in _weights(model, structure, group):
+        for name, axis, channel in filters(model, structure, group):
             mine = channel >= 0
             rows = stays.setdefault((name, axis), torch.ones(len(channel), dtype=torch.bool))
             rows[mine] &= keep[group.name].cpu()[channel[mine]]
