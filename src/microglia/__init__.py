@@ -20,6 +20,7 @@ from microglia.errors import (
 )
 from microglia.frameworks import register_neuron, reset
 from microglia.methods import (
+    DPAP,
     METHODS,
     PCA,
     SCA,
@@ -39,6 +40,7 @@ from microglia.surgery import load as _load
 __version__ = "0.1.0"
 
 __all__ = [
+    "DPAP",
     "METHODS",
     "PCA",
     "SCA",

@@ -7,6 +7,7 @@ from microglia.methods.activity import Activity
 from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
+from microglia.methods.dpap import DPAP
 from microglia.methods.magnitude import Magnitude
 from microglia.methods.pca import PCA
 from microglia.methods.random import Random
@@ -20,6 +21,7 @@ from microglia.methods.weight_magnitude import WeightMagnitude
 from microglia.methods.weights import WeightPruner
 
 __all__ = [
+    "DPAP",
     "METHODS",
     "PCA",
     "SCA",
@@ -53,6 +55,7 @@ METHODS: dict[str, type[Pruner]] = {
         Slimming,
         PCA,
         SDSNN,
+        DPAP,
     )
 }
 
