@@ -12,6 +12,7 @@ from microglia.methods.magnitude import Magnitude
 from microglia.methods.pca import PCA
 from microglia.methods.random import Random
 from microglia.methods.random_weights import RandomWeights
+from microglia.methods.sbc import SBC
 from microglia.methods.sca import SCA
 from microglia.methods.sd_snn import SDSNN
 from microglia.methods.slimming import Slimming
@@ -24,6 +25,7 @@ __all__ = [
     "DPAP",
     "METHODS",
     "PCA",
+    "SBC",
     "SCA",
     "SDSNN",
     "STDS",
@@ -56,6 +58,7 @@ METHODS: dict[str, type[Pruner]] = {
         PCA,
         SDSNN,
         DPAP,
+        SBC,
     )
 }
 

@@ -12,7 +12,7 @@ from microglia.errors import ConfigError
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scope import Scores
-from microglia.methods.parts.scores import norm_scales
+from microglia.methods.parts.scores import norm_means, norm_scales
 from microglia.methods.parts.trained import Forward
 from microglia.structure import Keep
 
@@ -73,13 +73,10 @@ class Slimming(ChannelPruner):
 
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
         self._count_traffic(batches, forward)
-        return {g.name: self._mean_scale(g.name, g.size) for g in self.structure.groups}
+        means = {g.name: norm_means(self.model, g, _scale) for g in self.structure.groups}
+        return {name: mean for name, mean in means.items() if mean is not None}
 
-    def _mean_scale(self, group: str, size: int) -> Tensor:
-        total, count = torch.zeros(size), torch.zeros(size)
-        for name, channel in self._scales[group]:
-            mine = channel >= 0
-            scale = self.model.get_parameter(name).detach().abs().float().cpu()
-            total.index_add_(0, channel[mine], scale[mine])
-            count.index_add_(0, channel[mine], torch.ones(int(mine.sum())))
-        return total / count.clamp(min=1)
+
+def _scale(norm: nn.Module) -> Tensor:
+    assert isinstance(norm.weight, Tensor)
+    return norm.weight.abs()

@@ -198,6 +198,19 @@ def norm_scales(model: nn.Module, group: Group) -> Iterator[tuple[str, Tensor]]:
             yield f"{norm}.weight", group.norms[norm]
 
 
+def norm_means(
+    model: nn.Module, group: Group, value: Callable[[nn.Module], Tensor]
+) -> Tensor | None:
+    """The mean over a group's norms of a value of each of their channels; None if it has none."""
+    total, count = torch.zeros(group.size), torch.zeros(group.size)
+    for name, channel in norm_scales(model, group):
+        of_each = value(model.get_submodule(name.rpartition(".")[0])).detach().float().cpu()
+        mine = channel >= 0
+        total.index_add_(0, channel[mine], of_each[mine])
+        count.index_add_(0, channel[mine], torch.ones(int(mine.sum())))
+    return total / count.clamp(min=1) if count.any() else None
+
+
 def random_scores(structure: Structure, generator: torch.Generator) -> dict[str, Tensor]:
     """Uniform random numbers, the score that knows nothing."""
     return {g.name: torch.rand(g.size, generator=generator) for g in structure.groups}
