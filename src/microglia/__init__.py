@@ -20,14 +20,19 @@ from microglia.errors import (
 )
 from microglia.frameworks import register_neuron, reset
 from microglia.methods import (
+    DPAP,
     METHODS,
+    PCA,
+    SBC,
     SCA,
+    SDSNN,
     STDS,
     Activity,
     Magnitude,
     Pruner,
     Random,
     RandomWeights,
+    Slimming,
     UniformSlim,
     WeightMagnitude,
 )
@@ -37,8 +42,12 @@ from microglia.surgery import load as _load
 __version__ = "0.1.0"
 
 __all__ = [
+    "DPAP",
     "METHODS",
+    "PCA",
+    "SBC",
     "SCA",
+    "SDSNN",
     "STDS",
     "Activity",
     "CertificateError",
@@ -49,6 +58,7 @@ __all__ = [
     "Pruner",
     "Random",
     "RandomWeights",
+    "Slimming",
     "StructureError",
     "TrainingError",
     "UniformSlim",

@@ -140,6 +140,8 @@ def test_every_rank_gets_the_same_masks(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_floor_multiples_and_protected_layers(method: type[Pruner], network: str) -> None:
+    if method.name == "slimming" and network == "snnTorch":
+        pytest.skip("its only norm is the first layer's")
     first = mg.analyse(*make(network)).groups[0]
     pruner = Loop(method, network, sparsity=0.5, floor=3, protect=[first.layers[0]]).prune()
     assert first.name not in pruner.kept()

@@ -39,6 +39,8 @@ class NeuronKind:
     observe: Callable[[nn.Module, Tensor, Any, Any, int | None], Observation]
     """`observe(module, current, snapshot, output, samples)`: the first `samples` of the batch."""
     reset: Callable[[nn.Module], None]
+    decay: Callable[[nn.Module], float | None]
+    """λ of H_t = λ V_{t-1} + (what comes in), its mean over channels; None where it isn't so."""
 
 
 def first_tensor(value: Any) -> Tensor:
@@ -62,6 +64,7 @@ def register_neuron(
     reset: str | Callable[[nn.Module], None] = "reset",
     threshold: str | float = 1.0,
     multi_step: bool = False,
+    decay: float | Callable[[nn.Module], float] | None = None,
 ) -> None:
     """Tell microglia that `cls` is a spiking neuron; one line makes a network prunable.
 
@@ -72,6 +75,8 @@ def register_neuron(
         reset: method (or function of the module) that clears the state.
         threshold: firing threshold, or the attribute that holds it.
         multi_step: True where one call takes `[T, N, ...]`; `membrane` then has that shape too.
+        decay: what is left of the potential after a timestep (or a function of the module), for
+            methods that ask how a layer's inputs add up over time; None if it can't be said.
 
     Raises:
         ConfigError: `cls` is not a module class.
@@ -104,6 +109,7 @@ def register_neuron(
         snapshot=lambda module: None,
         observe=observe,
         reset=clear,
+        decay=decay if callable(decay) else lambda module: decay,
     )
 
 

@@ -40,6 +40,12 @@ def _threshold(module: Any) -> float | Tensor:
     return theta
 
 
+def _decay(module: Any) -> float | None:
+    if type(module) not in (snntorch.Leaky, snntorch.RLeaky):
+        return None
+    return float(torch.as_tensor(module.beta).detach().float().clamp(0, 1).mean())
+
+
 _KIND = NeuronKind(
     framework="snntorch",
     multi_step=lambda m: False,
@@ -47,6 +53,7 @@ _KIND = NeuronKind(
     snapshot=lambda m: None,
     observe=_observe,
     reset=_reset,
+    decay=_decay,
 )
 
 

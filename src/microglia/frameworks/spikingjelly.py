@@ -36,6 +36,17 @@ def _charge(module: Any) -> Callable[[Tensor | float, Tensor], Tensor] | None:
     return lambda v, x: v - (v - rest) * rate + x
 
 
+def _decay(module: Any) -> float | None:
+    known = getattr(type(module), "scans", type(module))
+    if known in _INTEGRATE:
+        return 1.0
+    if known not in _LEAK:
+        return None
+    if isinstance(module, neuron.ParametricLIFNode):
+        return 1.0 - float(module.w.detach().sigmoid())
+    return 1.0 - 1.0 / float(module.tau)
+
+
 def _observe(
     module: Any, current: Tensor, before: Any, output: Any, samples: int | None
 ) -> Observation:
@@ -80,6 +91,7 @@ _KIND = NeuronKind(
     snapshot=lambda m: m.v,
     observe=_observe,
     reset=lambda m: m.reset(),  # type: ignore[operator, unused-ignore]
+    decay=_decay,
 )
 
 _SPIKING = (

@@ -7,18 +7,27 @@ from microglia.methods.activity import Activity
 from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
+from microglia.methods.dpap import DPAP
 from microglia.methods.magnitude import Magnitude
+from microglia.methods.pca import PCA
 from microglia.methods.random import Random
 from microglia.methods.random_weights import RandomWeights
+from microglia.methods.sbc import SBC
 from microglia.methods.sca import SCA
+from microglia.methods.sd_snn import SDSNN
+from microglia.methods.slimming import Slimming
 from microglia.methods.stds import STDS
 from microglia.methods.uniform_slim import UniformSlim
 from microglia.methods.weight_magnitude import WeightMagnitude
 from microglia.methods.weights import WeightPruner
 
 __all__ = [
+    "DPAP",
     "METHODS",
+    "PCA",
+    "SBC",
     "SCA",
+    "SDSNN",
     "STDS",
     "Activity",
     "Change",
@@ -27,6 +36,7 @@ __all__ = [
     "Pruner",
     "Random",
     "RandomWeights",
+    "Slimming",
     "UniformSlim",
     "WeightMagnitude",
     "WeightPruner",
@@ -44,6 +54,11 @@ METHODS: dict[str, type[Pruner]] = {
         WeightMagnitude,
         RandomWeights,
         STDS,
+        Slimming,
+        PCA,
+        SDSNN,
+        DPAP,
+        SBC,
     )
 }
 

@@ -21,7 +21,7 @@ from microglia.methods.parts.budget import Budget, check_reachable, meet, units_
 from microglia.methods.parts.part import Part
 from microglia.methods.parts.scope import Scope, Scores, partition, rounded, select, top
 from microglia.methods.parts.traffic import Traffic
-from microglia.methods.parts.trained import Forward, call
+from microglia.methods.parts.trained import Forward, call, listening, run_over
 from microglia.structure import Keep, Structure
 from microglia.surgery import Compact, Ledger, analyse, compact
 
@@ -202,7 +202,7 @@ class Pruner(ABC):
                 f"'{self.name}' prunes during {self.needs}; it has nothing to calibrate. "
                 "Call step() after every optimizer.step()."
             )
-        return self._prune(scores)
+        return self._settle(scores)
 
     def compact(
         self, *, scheduler: LRScheduler | None = None, average: AveragedModel | None = None
@@ -252,7 +252,7 @@ class Pruner(ABC):
             raise ConfigError(f"'{self.name}' keeps to its budget anyway; nothing to finalize")
         if sparsity is not None:
             self.budget = Budget(sparsity)
-        elif self.budget.sparsity is None and self.budget.target is None:
+        elif not self.budget.given:
             raise ConfigError(f"'{self.name}' has no budget to finalize to: give a sparsity")
         self.reached = self.sparsity_reached
         change = self._prune(self._importance())
@@ -399,7 +399,21 @@ class Pruner(ABC):
         """What an emergent method's units are ranked by when it is finalized."""
         raise AssertionError(f"'{self.name}' is exact")
 
+    def _settle(self, scores: Scores) -> Change:
+        """What becomes of the network once it has been calibrated."""
+        return self._prune(scores)
+
     # --- what methods share ----------------------------------------------------------------
+
+    def _traffic(self) -> list[Traffic]:
+        """The counts that a target on SynOps asks for, if it is the target."""
+        return [part for part in self._parts.values() if isinstance(part, Traffic)]
+
+    def _count_traffic(self, batches: Iterable[Any], forward: Forward) -> None:
+        """Run the network on the batches if a target on SynOps asks for it."""
+        if traffic := self._traffic():
+            with listening(*traffic):
+                run_over(self.model, batches, forward)
 
     def _prune(self, scores: Scores) -> Change:
         """Keep the channels of highest score that the budget allows."""

@@ -62,7 +62,7 @@ class ChannelPruner(Pruner):
             self._parts["traffic"] = Traffic(model, self.structure)
 
     def penalty(self) -> Tensor:
-        """What the method adds to the loss: rate * sum |w| over the filters of open channels.
+        """What the method adds to the loss: rate * sum |w| over what open channels own.
 
         Closed channels keep their weights: nothing else trains these, so that the penalty alone
         would wear them down, and with them what regrowth could bring back.
@@ -71,17 +71,20 @@ class ChannelPruner(Pruner):
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         total = torch.zeros((), device=device)
         if self.rate:
-            for name, axis, rows in self._filters():
+            for name, axis, rows in self._owned():
                 weight = self.model.get_parameter(name)
                 total = total + weight.index_select(axis, rows).abs().sum()
         return self.rate * total
 
-    def _filters(self) -> list[tuple[str, int, Tensor]]:
-        """The filters of open channels, found again when the masks change."""
+    def _owned(self) -> list[tuple[str, int, Tensor]]:
+        """What the L1 term is on, found again when the masks change."""
         if self._rows is None or self._rows[0] != self.masks.version:
-            rows = open_filters(self.model, self.structure, self.masks.keep())
-            self._rows = self.masks.version, rows
+            self._rows = self.masks.version, self._penalised(self.masks.keep())
         return self._rows[1]
+
+    def _penalised(self, keep: Keep) -> list[tuple[str, int, Tensor]]:
+        """The parameters that the L1 term is on: name, axis of the channels, which are open."""
+        return open_filters(self.model, self.structure, keep)
 
     def sizes(self) -> dict[str, int]:
         return {g.name: g.size for g in self.structure.groups}

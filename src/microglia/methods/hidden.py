@@ -123,9 +123,8 @@ class HiddenPruner(WeightPruner):
         return self.steps == self.schedule.until or self.schedule.due(self.steps)
 
     def _update(self) -> Change:
-        wanted = self.budget.sparsity is not None or self.budget.target is not None
         before = self._hidden.reported
-        if self.steps == self.schedule.until and wanted:
+        if self.steps == self.schedule.until and self.budget.given:
             self.finalize()
         else:
             self.changes += 1

@@ -73,4 +73,10 @@ class ALIFNode(base.MemoryModule):  # type: ignore[misc]  # SpikingJelly is unty
         self.h, self.theta = None, 1.0
 
 
-register_neuron(ALIFNode, membrane="h", threshold="theta", multi_step=True)
+register_neuron(
+    ALIFNode,
+    membrane="h",
+    threshold="theta",
+    multi_step=True,
+    decay=lambda module: 1.0 - 1.0 / float(module.tau),  # type: ignore[arg-type]
+)

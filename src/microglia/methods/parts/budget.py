@@ -27,6 +27,11 @@ class Budget:
     required: bool = True
     """Whether one of the two must be given."""
 
+    @property
+    def given(self) -> bool:
+        """Whether there is one."""
+        return self.sparsity is not None or self.target is not None
+
     def __post_init__(self) -> None:
         both = self.sparsity is not None and self.target is not None
         neither = self.sparsity is None and self.target is None

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from microglia.frameworks import Hook, first_tensor
-from microglia.methods.parts.scores import on_device
+from microglia.methods.parts.scores import norm_scales, on_device
 from microglia.structure import Site, Structure
 
 
@@ -36,11 +36,10 @@ class GradientSignal:
         """Of the backward passes since the last step."""
         for group in structure.groups:
             row = 0
-            norms = dict.fromkeys(n for site in group.gates for n in site.norms)
-            for norm in norms:
-                scale = model.get_submodule(norm).weight
-                if isinstance(scale, nn.Parameter) and scale.requires_grad:
-                    self._scales.append((group.name, row, scale, group.norms[norm]))
+            for name, channel in norm_scales(model, group):
+                scale = model.get_parameter(name)
+                if scale.requires_grad:
+                    self._scales.append((group.name, row, scale, channel))
                     row += 1
             if row == 0:
                 for site in group.gates:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -10,7 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError
-from microglia.frameworks import Hook, Observation, first_tensor, neuron_kind
+from microglia.frameworks import Observation
+from microglia.methods.parts.watch import Watch
 from microglia.structure import Group, Keep, Site, Structure, output_axis
 
 Activity = Literal["membrane", "released", "rate"]
@@ -40,9 +41,7 @@ class ActivityScore:
         for group in structure.groups:
             for row, site in enumerate(group.neurons):
                 watch = _Watch(self, group.name, row, site, kind, samples)
-                module = model.get_submodule(site.module)
-                self._handles.append(module.register_forward_pre_hook(_Before(watch)))
-                self._handles.append(module.register_forward_hook(_After(watch)))
+                self._handles += watch.attach(model.get_submodule(site.module))
 
     def mean(self) -> dict[str, Tensor]:
         """The score of each channel of each group, `[size]`, over everything seen since `clear`.
@@ -96,7 +95,7 @@ def on_device(tensors: dict[str, Tensor], name: str, device: torch.device) -> Te
     return tensors[name]
 
 
-class _Watch:
+class _Watch(Watch):
     """Adds one call of one neuron layer to the sums of one group."""
 
     def __init__(
@@ -108,24 +107,12 @@ class _Watch:
         kind: Activity,
         samples: int | None,
     ) -> None:
-        self.score, self.group, self.row, self.site = score, group, row, site
-        self.kind, self.samples = kind, samples
-        self.before: Any = None
+        super().__init__(score, samples)
+        self.score, self.group, self.row, self.site, self.kind = score, group, row, site, kind
         self.mine = (site.channel >= 0).nonzero().flatten()
         self.channel = site.channel[self.mine]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Watch:
-        # A copy of the network must not add to the scores of the original.
-        copy = _Watch.__new__(_Watch)
-        memo[id(self)] = copy
-        copy.score = None  # type: ignore[assignment]
-        return copy
-
-    def on(self, module: nn.Module) -> bool:
-        """Whether a call counts: in training, or whenever the score listens always."""
-        return self.score is not None and (module.training or self.score.always)
-
-    def add(self, seen: Observation) -> None:
+    def add(self, seen: Observation, *, multi_step: bool) -> None:
         activity = self._activity(seen)
         axis = activity.dim() + self.site.dim
         others = [d for d in range(activity.dim()) if d != axis]
@@ -151,53 +138,31 @@ class _Watch:
         )
 
 
-class _Before(Hook):
-    def __init__(self, watch: _Watch) -> None:
-        self.watch = watch
-
-    def __call__(self, module: nn.Module, args: Any) -> None:
-        if self.watch.on(module):
-            kind = neuron_kind(module)
-            assert kind is not None
-            self.watch.before = kind.snapshot(module)
-
-
-class _After(Hook):
-    def __init__(self, watch: _Watch) -> None:
-        self.watch = watch
-
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        watch = self.watch
-        if watch.on(module):
-            kind = neuron_kind(module)
-            assert kind is not None
-            with torch.no_grad():
-                current = first_tensor(args)
-                watch.add(kind.observe(module, current, watch.before, output, watch.samples))
-            watch.before = None
-
-
 def filter_magnitude(model: nn.Module, structure: Structure) -> dict[str, Tensor]:
     """The mean |w| of the weights that compute each channel, over the layers that add into it.
 
     The mean, not the sum, so that layers of different fan-in can be ranked together.
     """
-    return {g.name: _rows(model, structure, index) for index, g in enumerate(structure.groups)}
+    return filter_means(model, structure, lambda name: model.get_parameter(name).detach().abs())
 
 
-def _rows(model: nn.Module, structure: Structure, index: int) -> Tensor:
-    group = structure.groups[index]
-    total, count = torch.zeros(group.size), torch.zeros(group.size)
-    for name, axis, channel in _weights(model, structure, group):
-        weight = model.get_parameter(name).detach().transpose(0, axis)
-        rows = weight.abs().flatten(1).mean(1).float().cpu()
-        mine = channel >= 0
-        total.index_add_(0, channel[mine], rows[mine])
-        count.index_add_(0, channel[mine], torch.ones(int(mine.sum())))
-    return total / count.clamp(min=1)
+def filter_means(
+    model: nn.Module, structure: Structure, value: Callable[[str], Tensor]
+) -> dict[str, Tensor]:
+    """The mean over each channel's filters of a value of each weight, by the weights' names."""
+    means = {}
+    for group in structure.groups:
+        total, count = torch.zeros(group.size), torch.zeros(group.size)
+        for name, axis, channel in filters(model, structure, group):
+            rows = value(name).transpose(0, axis).flatten(1).mean(1).float().cpu()
+            mine = channel >= 0
+            total.index_add_(0, channel[mine], rows[mine])
+            count.index_add_(0, channel[mine], torch.ones(int(mine.sum())))
+        means[group.name] = total / count.clamp(min=1)
+    return means
 
 
-def _weights(
+def filters(
     model: nn.Module, structure: Structure, group: Group
 ) -> Iterator[tuple[str, int, Tensor]]:
     """The weights that compute a group's channels: name, axis of the filters, channel of each."""
@@ -216,7 +181,7 @@ def open_filters(
     """Each weight that computes prunable channels, its filters' axis, and which are open."""
     stays: dict[tuple[str, int], Tensor] = {}
     for group in structure.groups:
-        for name, axis, channel in _weights(model, structure, group):
+        for name, axis, channel in filters(model, structure, group):
             mine = channel >= 0
             rows = stays.setdefault((name, axis), torch.ones(len(channel), dtype=torch.bool))
             rows[mine] &= keep[group.name].cpu()[channel[mine]]
@@ -224,6 +189,26 @@ def open_filters(
         (name, axis, rows.nonzero().flatten().to(model.get_parameter(name).device))
         for (name, axis), rows in stays.items()
     ]
+
+
+def norm_scales(model: nn.Module, group: Group) -> Iterator[tuple[str, Tensor]]:
+    """The scales of the norms in front of a group's neurons: name, channel of each position."""
+    for norm in dict.fromkeys(name for site in group.gates for name in site.norms):
+        if isinstance(model.get_submodule(norm).weight, nn.Parameter):
+            yield f"{norm}.weight", group.norms[norm]
+
+
+def norm_means(
+    model: nn.Module, group: Group, value: Callable[[nn.Module], Tensor]
+) -> Tensor | None:
+    """The mean over a group's norms of a value of each of their channels; None if it has none."""
+    total, count = torch.zeros(group.size), torch.zeros(group.size)
+    for name, channel in norm_scales(model, group):
+        of_each = value(model.get_submodule(name.rpartition(".")[0])).detach().float().cpu()
+        mine = channel >= 0
+        total.index_add_(0, channel[mine], of_each[mine])
+        count.index_add_(0, channel[mine], torch.ones(int(mine.sum())))
+    return total / count.clamp(min=1) if count.any() else None
 
 
 def random_scores(structure: Structure, generator: torch.Generator) -> dict[str, Tensor]:

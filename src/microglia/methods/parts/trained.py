@@ -12,8 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 from microglia.errors import ConfigError
 from microglia.frameworks import reset
-from microglia.methods.parts.scores import ActivityScore
-from microglia.methods.parts.traffic import Traffic
+from microglia.methods.parts.watch import Listener
 from microglia.structure import as_arguments
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -25,10 +24,17 @@ def call(model: nn.Module, inputs: Any) -> Any:
     return model(*as_arguments(inputs))
 
 
-def run_over(model: nn.Module, batches: Iterable[Any], forward: Forward) -> int:
+def run_over(
+    model: nn.Module,
+    batches: Iterable[Any],
+    forward: Forward,
+    *,
+    enough: Callable[[], bool] = lambda: False,
+) -> int:
     """Run the network over batches in eval mode without gradients; the number of batches.
 
-    Modes and neuron states are put back as they were (states: cleared).
+    `enough` is asked after each whether to leave the rest. Modes and neuron states are put back as
+    they were (states: cleared).
 
     Raises:
         ConfigError: a tensor in the place of batches, whose rows would be taken for them.
@@ -46,6 +52,8 @@ def run_over(model: nn.Module, batches: Iterable[Any], forward: Forward) -> int:
                 reset(model)
                 forward(model, tree_map_only(Tensor, lambda x: x.to(device), inputs))
                 count += 1
+                if enough():
+                    break
     finally:
         reset(model)
         for module, mode in modes.items():
@@ -54,7 +62,7 @@ def run_over(model: nn.Module, batches: Iterable[Any], forward: Forward) -> int:
 
 
 @contextmanager
-def listening(*parts: ActivityScore | Traffic) -> Iterator[None]:
+def listening(*parts: Listener) -> Iterator[None]:
     """Let parts watch calls in eval mode too."""
     for part in parts:
         part.always = True
