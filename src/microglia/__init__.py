@@ -20,13 +20,16 @@ from microglia.errors import (
 )
 from microglia.frameworks import register_neuron, reset
 from microglia.methods import (
+    ESL,
     METHODS,
+    NDSNN,
     SCA,
     Activity,
     Magnitude,
     Pruner,
     Random,
     RandomWeights,
+    SpikeThrift,
     UniformSlim,
     WeightMagnitude,
 )
@@ -36,7 +39,9 @@ from microglia.surgery import load as _load
 __version__ = "0.1.0"
 
 __all__ = [
+    "ESL",
     "METHODS",
+    "NDSNN",
     "SCA",
     "Activity",
     "CertificateError",
@@ -47,6 +52,7 @@ __all__ = [
     "Pruner",
     "Random",
     "RandomWeights",
+    "SpikeThrift",
     "StructureError",
     "TrainingError",
     "UniformSlim",

@@ -7,17 +7,22 @@ from microglia.methods.activity import Activity
 from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
+from microglia.methods.esl import ESL
 from microglia.methods.magnitude import Magnitude
+from microglia.methods.ndsnn import NDSNN
 from microglia.methods.random import Random
 from microglia.methods.random_weights import RandomWeights
 from microglia.methods.sca import SCA
+from microglia.methods.spike_thrift import SpikeThrift
 from microglia.methods.stds import STDS
 from microglia.methods.uniform_slim import UniformSlim
 from microglia.methods.weight_magnitude import WeightMagnitude
 from microglia.methods.weights import WeightPruner
 
 __all__ = [
+    "ESL",
     "METHODS",
+    "NDSNN",
     "SCA",
     "STDS",
     "Activity",
@@ -27,6 +32,7 @@ __all__ = [
     "Pruner",
     "Random",
     "RandomWeights",
+    "SpikeThrift",
     "UniformSlim",
     "WeightMagnitude",
     "WeightPruner",
@@ -44,6 +50,9 @@ METHODS: dict[str, type[Pruner]] = {
         WeightMagnitude,
         RandomWeights,
         STDS,
+        ESL,
+        NDSNN,
+        SpikeThrift,
     )
 }
 

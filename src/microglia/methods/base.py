@@ -6,6 +6,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -402,15 +403,15 @@ class Pruner(ABC):
     def _prune(self, scores: Scores) -> Change:
         """Keep the channels of highest score that the budget allows."""
         self.last_scores = {name: s.detach().clone() for name, s in scores.items()}
+        return self._apply(self._within_budget(partial(self._best, scores)))
 
-        def propose(count: int) -> Keep:
-            keep: dict[str, Tensor] = {}
-            for names, stay in self._shares(count):
-                some = {n: scores[n] for n in names}
-                keep.update(select(some, stay, {n: self._least(n) for n in names}))
-            return self._in_multiples(keep, scores)
-
-        return self._apply(self._within_budget(propose))
+    def _best(self, scores: Scores, count: int) -> Keep:
+        """The mask of the `count` units of highest score, shared out as the scope says."""
+        keep: dict[str, Tensor] = {}
+        for names, stay in self._shares(count):
+            some = {n: scores[n] for n in names}
+            keep.update(select(some, stay, {n: self._least(n) for n in names}))
+        return self._in_multiples(keep, scores)
 
     def _within_budget(self, propose: Propose) -> Keep:
         """The mask that `propose(count)` gives for the count that the budget allows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -229,3 +229,14 @@ def open_filters(
 def random_scores(structure: Structure, generator: torch.Generator) -> dict[str, Tensor]:
     """Uniform random numbers, the score that knows nothing."""
     return {g.name: torch.rand(g.size, generator=generator) for g in structure.groups}
+
+
+def erdos_renyi(weights: Mapping[str, Tensor]) -> dict[str, float]:
+    """Shares of the layers in the weights of a random graph whose neurons have equal degrees.
+
+        n_in + n_out of a linear layer,   n_in + n_out + k_h + k_w of a convolution
+
+    Small layers are denser. Source: Mocanu et al., Nature Communications 2018; for convolutions
+    Evci et al., ICML 2020.
+    """
+    return {name: float(sum(weight.shape)) for name, weight in weights.items()}
