@@ -21,10 +21,12 @@ from microglia.errors import (
 from microglia.frameworks import register_neuron, reset
 from microglia.methods import (
     ESL,
+    LAMP,
     METHODS,
     NDSNN,
     SCA,
     Activity,
+    LotteryTicket,
     Magnitude,
     Pruner,
     Random,
@@ -40,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ESL",
+    "LAMP",
     "METHODS",
     "NDSNN",
     "SCA",
@@ -47,6 +50,7 @@ __all__ = [
     "CertificateError",
     "ConfigError",
     "DataError",
+    "LotteryTicket",
     "Magnitude",
     "MicrogliaError",
     "Pruner",

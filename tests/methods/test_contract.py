@@ -18,7 +18,10 @@ from zoo import CASES, make
 
 NETWORKS = ["chain", "pre-activation", "snnTorch"]
 EVERY = 3
-SOON: dict[str, dict[str, Any]] = {"ndsnn": {"until": EVERY}}
+SOON: dict[str, dict[str, Any]] = {
+    "ndsnn": {"until": EVERY},
+    "lottery-ticket": {"rounds": 2},
+}
 """By which a method comes to its budget after EVERY steps, where it doesn't at its first update."""
 
 

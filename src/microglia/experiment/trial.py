@@ -73,12 +73,27 @@ def check_pruning(bench: Bench) -> None:
     pruner = _pruner(bench, model, optimizer, name=pruning.method, seed=seed, budget=budget)
     pruner.detach()
     schedule, steps = getattr(pruner, "schedule", None), bench.steps_per_epoch
+    if isinstance(pruner, mg.LotteryTicket):
+        _check_rounds(pruner, bench.config.training.epochs, steps)
     if schedule is not None and schedule.first >= bench.config.training.epochs * steps:
         raise ConfigError(
             f"pruning: the first change of structure would come after {schedule.first / steps:g} "
             f"epochs, and training ends after {bench.config.training.epochs}, so that what is left "
             "would not be trained. Train longer, or lower pruning.every_epochs or "
             "pruning.warmup_epochs."
+        )
+
+
+def _check_rounds(pruner: mg.LotteryTicket, epochs: int, steps: int) -> None:
+    """Refuse rounds that don't fill the training: the last one has to train the ticket."""
+    rounds, every = pruner.rounds, pruner.schedule.every
+    if rounds * every != epochs * steps:
+        raise ConfigError(
+            f"pruning: {rounds} rounds of {every} steps (every_epochs = {every / steps:g}) make "
+            f"{rounds * every} steps, and training.epochs = {epochs} makes {epochs * steps}. Set "
+            f"pruning.every_epochs to training.epochs / rounds = {epochs / rounds:g}, a whole "
+            f"number of steps (an epoch has {steps}), or choose other epochs or "
+            "pruning.options.rounds."
         )
 
 

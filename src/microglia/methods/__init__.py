@@ -8,6 +8,8 @@ from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.esl import ESL
+from microglia.methods.lamp import LAMP
+from microglia.methods.lottery_ticket import LotteryTicket
 from microglia.methods.magnitude import Magnitude
 from microglia.methods.ndsnn import NDSNN
 from microglia.methods.random import Random
@@ -21,6 +23,7 @@ from microglia.methods.weights import WeightPruner
 
 __all__ = [
     "ESL",
+    "LAMP",
     "METHODS",
     "NDSNN",
     "SCA",
@@ -28,6 +31,7 @@ __all__ = [
     "Activity",
     "Change",
     "ChannelPruner",
+    "LotteryTicket",
     "Magnitude",
     "Pruner",
     "Random",
@@ -53,6 +57,8 @@ METHODS: dict[str, type[Pruner]] = {
         ESL,
         NDSNN,
         SpikeThrift,
+        LotteryTicket,
+        LAMP,
     )
 }
 

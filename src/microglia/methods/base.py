@@ -65,6 +65,8 @@ class Pruner(ABC):
     budget_kind: ClassVar[Literal["exact", "emergent"]] = "exact"
     needs: ClassVar[Literal["training", "initialisation", "trained"]]
     source: ClassVar[str]
+    cycle: int | None = None
+    """Optimizer steps after which the method asks the loop to start its schedule again."""
 
     masks: Masks
     structure: Structure
@@ -270,6 +272,7 @@ class Pruner(ABC):
         _check_network(self.model, optimizer, 0)
         self._release()
         self.optimizer, self._holding, self._unseen = optimizer, True, 0
+        self.cycle = None
         self._follow(optimizer)
 
     def detach(self) -> None:

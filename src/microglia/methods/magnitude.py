@@ -10,8 +10,7 @@ from torch import nn
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scores import filter_magnitude
-from microglia.methods.parts.traffic import Traffic
-from microglia.methods.parts.trained import Forward, listening, run_over
+from microglia.methods.parts.trained import Forward, watch_traffic
 
 
 class Magnitude(ChannelPruner):
@@ -38,8 +37,5 @@ class Magnitude(ChannelPruner):
         raise AssertionError("magnitude never updates in step()")
 
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Any:
-        traffic = self._parts.get("traffic")
-        if isinstance(traffic, Traffic):
-            with listening(traffic):
-                run_over(self.model, batches, forward)
+        watch_traffic(self._parts.get("traffic"), self.model, batches, forward)
         return filter_magnitude(self.model, self.structure)

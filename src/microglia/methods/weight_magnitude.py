@@ -7,8 +7,7 @@ from typing import Any
 
 from microglia.methods.change import Change
 from microglia.methods.parts.scope import Scores
-from microglia.methods.parts.traffic import Traffic
-from microglia.methods.parts.trained import Forward, listening, run_over
+from microglia.methods.parts.trained import Forward, watch_traffic
 from microglia.methods.weights import WeightPruner
 
 
@@ -35,8 +34,5 @@ class WeightMagnitude(WeightPruner):
         raise AssertionError("weight-magnitude never updates in step()")
 
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
-        traffic = self._parts.get("traffic")
-        if isinstance(traffic, Traffic):
-            with listening(traffic):
-                run_over(self.model, batches, forward)
+        watch_traffic(self._parts.get("traffic"), self.model, batches, forward)
         return {n: w.detach().abs().flatten().cpu() for n, w in self.masks.weights.items()}

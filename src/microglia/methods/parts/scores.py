@@ -240,3 +240,20 @@ def erdos_renyi(weights: Mapping[str, Tensor]) -> dict[str, float]:
     Evci et al., ICML 2020.
     """
     return {name: float(sum(weight.shape)) for name, weight in weights.items()}
+
+
+def lamp(weight: Tensor) -> Tensor:
+    """Layer-adaptive magnitude of each weight, `[numel]`: what it is of the layer that is left when
+    all smaller ones are gone.
+
+        s_u = w_u² / Σ_{|w_v| >= |w_u|} w_v²        equal weights in their order
+
+    The largest weight of a layer scores 1, so that a global ranking empties none. Source: Lee et
+    al., "Layer-adaptive sparsity for the magnitude-based pruning", ICLR 2021.
+    """
+    squares = weight.detach().flatten().double().square().cpu()
+    falling = torch.argsort(squares, descending=True, stable=True)
+    left = squares[falling].cumsum(0)
+    scores = torch.empty_like(squares)
+    scores[falling] = squares[falling] / left.clamp(min=torch.finfo(left.dtype).tiny)
+    return scores

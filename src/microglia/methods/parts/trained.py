@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 from microglia.errors import ConfigError
 from microglia.frameworks import reset
+from microglia.methods.parts.part import Part
 from microglia.methods.parts.scores import ActivityScore
 from microglia.methods.parts.traffic import Traffic
 from microglia.structure import as_arguments
@@ -51,6 +52,15 @@ def run_over(model: nn.Module, batches: Iterable[Any], forward: Forward) -> int:
         for module, mode in modes.items():
             module.training = mode
     return count
+
+
+def watch_traffic(
+    part: Part | None, model: nn.Module, batches: Iterable[Any], forward: Forward
+) -> None:
+    """Let a method's traffic see what the network does on batches, if it counts any."""
+    if isinstance(part, Traffic):
+        with listening(part):
+            run_over(model, batches, forward)
 
 
 @contextmanager
