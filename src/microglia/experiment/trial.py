@@ -74,7 +74,7 @@ def check_pruning(bench: Bench) -> None:
     pruner.detach()
     schedule, steps = getattr(pruner, "schedule", None), bench.steps_per_epoch
     if isinstance(pruner, mg.LotteryTicket):
-        _check_rounds(pruner, bench.config.training.epochs, steps)
+        _check_rounds(pruner, bench.config.training, steps)
     if schedule is not None and schedule.first >= bench.config.training.epochs * steps:
         raise ConfigError(
             f"pruning: the first change of structure would come after {schedule.first / steps:g} "
@@ -84,16 +84,22 @@ def check_pruning(bench: Bench) -> None:
         )
 
 
-def _check_rounds(pruner: mg.LotteryTicket, epochs: int, steps: int) -> None:
-    """Refuse rounds that don't fill the training: the last one has to train the ticket."""
+def _check_rounds(pruner: mg.LotteryTicket, training: TrainingConfig, steps: int) -> None:
+    """Refuse rounds that don't fill the training, or that have ended when the rate has risen."""
     rounds, every = pruner.rounds, pruner.schedule.every
-    if rounds * every != epochs * steps:
+    if rounds * every != training.epochs * steps:
         raise ConfigError(
             f"pruning: {rounds} rounds of {every} steps (every_epochs = {every / steps:g}) make "
-            f"{rounds * every} steps, and training.epochs = {epochs} makes {epochs * steps}. Set "
-            f"pruning.every_epochs to training.epochs / rounds = {epochs / rounds:g}, a whole "
-            f"number of steps (an epoch has {steps}), or choose other epochs or "
-            "pruning.options.rounds."
+            f"{rounds * every} steps, and training.epochs = {training.epochs} makes "
+            f"{training.epochs * steps}. Set pruning.every_epochs to epochs / rounds = "
+            f"{training.epochs / rounds:g}, which must be a whole number of steps (an epoch has "
+            f"{steps}), or choose other training.epochs or pruning.options.rounds."
+        )
+    if training.schedule != "one-cycle" and training.warmup_epochs >= every / steps:
+        raise ConfigError(
+            f"training.warmup_epochs = {training.warmup_epochs:g} takes up a whole round of "
+            f"pruning.every_epochs = {every / steps:g}; the schedule starts again with each round, "
+            "so warm up for less or make rounds longer."
         )
 
 
