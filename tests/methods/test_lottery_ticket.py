@@ -68,6 +68,17 @@ def test_each_round_prunes_the_same_fraction_and_goes_back(
     assert sum(loop.pruner.kept().values()) == total - round(sparsity * total)
 
 
+def test_what_is_closed_stays_closed_beside_open_weights_of_zero() -> None:
+    loop = ticket("chain", sparsity=0.5)
+    loop.run(2 * EVERY - 1)
+    before = loop.pruner.masks.keep()
+    for weight in loop.pruner.masks.weights.values():
+        weight.data[len(weight) // 2 :] = 0
+    loop.optimizer.param_groups[0]["lr"] = 0.0
+    loop.run(1)
+    assert not any((mask & ~before[n]).any() for n, mask in loop.pruner.masks.keep().items())
+
+
 def test_by_lamp_the_ranking_is_that_of_its_scores() -> None:
     loop = ticket("chain", sparsity=0.9, allocate="lamp")
     for done in range(1, ROUNDS):

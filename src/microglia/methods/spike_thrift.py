@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError
 from microglia.methods.change import Change
+from microglia.methods.parts.attention import Attention, check_teacher
 from microglia.methods.parts.scope import Scores, best, in_proportion, shares, top
 from microglia.methods.rewiring import RewiringPruner
 from microglia.structure import Keep
@@ -24,28 +26,58 @@ class SpikeThrift(RewiringPruner):
 
         p(t) = p · (1 − t / until),       constant without `until`
 
-    What a layer has no room for goes to the others in proportion.
+    What a layer has no room for goes to the others in proportion. With a teacher, the loss gets
+
+        β/2 Σ_j ‖ Q_S / ‖Q_S‖ − Q_T / ‖Q_T‖ ‖₂       Q: maps of activity, see `Attention`
 
     Args:
         rate: p, the fraction of the open weights that closes at once.
+        teacher: a trained dense network of the same shape, which is put in evaluation mode and run
+            beside this one in every training batch; None for none. Call `penalty()` once a batch,
+            after the network.
+        attention: β.
         scope: "global" moves weights between layers, "layer" leaves each layer its number.
         The others: see `RewiringPruner`.
 
     Source: Kundu et al., "Spike-Thrift: towards energy-efficient deep spiking neural networks by
     limiting spiking activity via attention-guided compression", WACV 2021. No code was found; the
     mask's rule is that of sparse momentum (Dettmers and Zettlemoyer, 2019), which the paper builds
-    on, with its p = 0.5.
+    on, with its p = 0.5. The paper trains a sparse ANN beside a dense one and converts it; here the
+    spiking network is trained directly, activity is its spikes, and β = 0.1 is this package's: at
+    1 the maps outweigh the labels. What the teacher says of the classes is `Distillation`'s.
     """
 
     name = "spike-thrift"
     source = "Kundu et al., WACV 2021"
     grow_by = "momentum"
 
-    def __init__(self, model: nn.Module, *, rate: float = 0.5, **settings: Any) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        rate: float = 0.5,
+        teacher: nn.Module | None = None,
+        attention: float = 0.1,
+        **settings: Any,
+    ) -> None:
         if not 0 <= rate <= 1:
             raise ConfigError(f"rate is a fraction of the open weights, in [0, 1]; got {rate!r}")
-        self.rate = rate
+        if not 0 <= attention < math.inf:
+            raise ConfigError(f"attention is the weight of the maps, at least 0; got {attention!r}")
+        if teacher is not None:
+            check_teacher(model, teacher)
+        self.rate, self.attention = rate, attention
         super().__init__(model, **settings)
+        if teacher is not None:
+            self._parts["attention"] = Attention(model, teacher)
+
+    def penalty(self) -> Tensor:
+        """β/2 of the distance between this batch's activity maps; nothing without a teacher."""
+        maps = self._parts.get("attention")
+        if not isinstance(maps, Attention):
+            return super().penalty()
+        self._check_attached()
+        return 0.5 * self.attention * maps.distance()
 
     @property
     def p(self) -> float:
