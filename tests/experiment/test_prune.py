@@ -249,6 +249,24 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_trained(
     refused(tmp_path, ConfigError, "protect", pruning={"protect": ["blocks.7"]})
 
 
+@pytest.mark.parametrize(
+    ("epochs", "warmup", "wanted"),
+    [
+        (0.5, 0.0, r"2 rounds of .*every_epochs = 0\.5.*epochs / rounds = 1,"),
+        (2.0, 0.0, r"2 rounds of .*every_epochs = 2.*epochs / rounds = 1,"),
+        (1.0, 1.0, r"training\.warmup_epochs = 1 takes up a whole round"),
+    ],
+)
+def test_rounds_of_a_lottery_ticket_must_fill_the_run(
+    tmp_path: Path, epochs: float, warmup: float, wanted: str
+) -> None:
+    pruning = {"method": "lottery-ticket", "every_epochs": epochs, "options": {"rounds": 2}}
+    training = {"epochs": 2, "warmup_epochs": warmup}
+    with pytest.raises(ConfigError, match=wanted):
+        prune(config(tmp_path / "run", pruning=pruning, training=training), progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_too_short_to_prune_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="would come after 3 epochs"):
         prune(config(tmp_path / "run", pruning={"warmup_epochs": 2.5}), progress=False)

@@ -93,6 +93,30 @@ def test_the_penalty_is_part_of_the_loss() -> None:
     assert pruner.penalty().item() < before / 2
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "step", "one-cycle"])
+def test_the_schedule_repeats_over_a_pruners_cycle(schedule: str) -> None:
+    """As three runs of a third would have it, warm-up and all."""
+    config = TrainingConfig(epochs=6, schedule=schedule, warmup_epochs=0.5)
+    model, batches = network(), Stripes(batches=4)
+    optimizer, rates = build_optimizer(model, config), []
+    optimizer.register_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
+    pruner = mg.LotteryTicket(
+        model,
+        sparsity=0.5,
+        example_input=torch.randn(2, 1, 6, 6),
+        optimizer=optimizer,
+        every=8,
+        rounds=3,
+    )
+    train(model, batches, config=config, optimizer=optimizer, pruner=pruner, progress=False)
+    once = [
+        config.learning_rate * config.learning_rate_factor(s, total_steps=8, steps_per_epoch=4)
+        for s in range(8)
+    ]
+    assert rates == pytest.approx(once * 3)
+    assert pruner.sparsity_reached == pytest.approx(0.5, abs=0.01)
+
+
 class Breaks(Stripes):
     """Fails in the middle of one epoch, once."""
 

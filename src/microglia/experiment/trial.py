@@ -73,12 +73,33 @@ def check_pruning(bench: Bench) -> None:
     pruner = _pruner(bench, model, optimizer, name=pruning.method, seed=seed, budget=budget)
     pruner.detach()
     schedule, steps = getattr(pruner, "schedule", None), bench.steps_per_epoch
+    if isinstance(pruner, mg.LotteryTicket):
+        _check_rounds(pruner, bench.config.training, steps)
     if schedule is not None and schedule.first >= bench.config.training.epochs * steps:
         raise ConfigError(
             f"pruning: the first change of structure would come after {schedule.first / steps:g} "
             f"epochs, and training ends after {bench.config.training.epochs}, so that what is left "
             "would not be trained. Train longer, or lower pruning.every_epochs or "
             "pruning.warmup_epochs."
+        )
+
+
+def _check_rounds(pruner: mg.LotteryTicket, training: TrainingConfig, steps: int) -> None:
+    """Refuse rounds that don't fill the training, or that have ended when the rate has risen."""
+    rounds, every = pruner.rounds, pruner.schedule.every
+    if rounds * every != training.epochs * steps:
+        raise ConfigError(
+            f"pruning: {rounds} rounds of {every} steps (every_epochs = {every / steps:g}) make "
+            f"{rounds * every} steps, and training.epochs = {training.epochs} makes "
+            f"{training.epochs * steps}. Set pruning.every_epochs to epochs / rounds = "
+            f"{training.epochs / rounds:g}, which must be a whole number of steps (an epoch has "
+            f"{steps}), or choose other training.epochs or pruning.options.rounds."
+        )
+    if training.schedule != "one-cycle" and training.warmup_epochs >= every / steps:
+        raise ConfigError(
+            f"training.warmup_epochs = {training.warmup_epochs:g} takes up a whole round of "
+            f"pruning.every_epochs = {every / steps:g}; the schedule starts again with each round, "
+            "so warm up for less or make rounds longer."
         )
 
 

@@ -8,7 +8,11 @@ from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.dpap import DPAP
+from microglia.methods.esl import ESL
+from microglia.methods.lamp import LAMP
+from microglia.methods.lottery_ticket import LotteryTicket
 from microglia.methods.magnitude import Magnitude
+from microglia.methods.ndsnn import NDSNN
 from microglia.methods.pca import PCA
 from microglia.methods.random import Random
 from microglia.methods.random_weights import RandomWeights
@@ -16,6 +20,7 @@ from microglia.methods.sbc import SBC
 from microglia.methods.sca import SCA
 from microglia.methods.sd_snn import SDSNN
 from microglia.methods.slimming import Slimming
+from microglia.methods.spike_thrift import SpikeThrift
 from microglia.methods.stds import STDS
 from microglia.methods.uniform_slim import UniformSlim
 from microglia.methods.weight_magnitude import WeightMagnitude
@@ -23,7 +28,10 @@ from microglia.methods.weights import WeightPruner
 
 __all__ = [
     "DPAP",
+    "ESL",
+    "LAMP",
     "METHODS",
+    "NDSNN",
     "PCA",
     "SBC",
     "SCA",
@@ -32,11 +40,13 @@ __all__ = [
     "Activity",
     "Change",
     "ChannelPruner",
+    "LotteryTicket",
     "Magnitude",
     "Pruner",
     "Random",
     "RandomWeights",
     "Slimming",
+    "SpikeThrift",
     "UniformSlim",
     "WeightMagnitude",
     "WeightPruner",
@@ -59,6 +69,11 @@ METHODS: dict[str, type[Pruner]] = {
         SDSNN,
         DPAP,
         SBC,
+        ESL,
+        NDSNN,
+        SpikeThrift,
+        LotteryTicket,
+        LAMP,
     )
 }
 

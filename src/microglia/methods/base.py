@@ -6,6 +6,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -66,6 +67,8 @@ class Pruner(ABC):
     source: ClassVar[str]
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """What is worth searching for a network: a setting's range, or its words."""
+    cycle: int | None = None
+    """Optimizer steps after which the method asks the loop to start its schedule again."""
 
     masks: Masks
     structure: Structure
@@ -271,6 +274,7 @@ class Pruner(ABC):
         _check_network(self.model, optimizer, 0)
         self._release()
         self.optimizer, self._holding, self._unseen = optimizer, True, 0
+        self.cycle = None
         self._follow(optimizer)
 
     def detach(self) -> None:
@@ -418,15 +422,15 @@ class Pruner(ABC):
     def _prune(self, scores: Scores) -> Change:
         """Keep the channels of highest score that the budget allows."""
         self.last_scores = {name: s.detach().clone() for name, s in scores.items()}
+        return self._apply(self._within_budget(partial(self._best, scores)))
 
-        def propose(count: int) -> Keep:
-            keep: dict[str, Tensor] = {}
-            for names, stay in self._shares(count):
-                some = {n: scores[n] for n in names}
-                keep.update(select(some, stay, {n: self._least(n) for n in names}))
-            return self._in_multiples(keep, scores)
-
-        return self._apply(self._within_budget(propose))
+    def _best(self, scores: Scores, count: int) -> Keep:
+        """The mask of the `count` units of highest score, shared out as the scope says."""
+        keep: dict[str, Tensor] = {}
+        for names, stay in self._shares(count):
+            some = {n: scores[n] for n in names}
+            keep.update(select(some, stay, {n: self._least(n) for n in names}))
+        return self._in_multiples(keep, scores)
 
     def _within_budget(self, propose: Propose) -> Keep:
         """The mask that `propose(count)` gives for the count that the budget allows."""

@@ -33,6 +33,8 @@ class TrainingModule(LightningModule):
     Shapes: labels [N]; logits [N, classes], or [T, N, classes], then averaged over T; a tuple's
     first entry counts. Neuron states are reset before every forward pass.
 
+    The learning rate's schedule runs over all steps, or again and again over the pruner's `cycle`.
+
     `optimizer` is the one the pruner was given; without it the config's is built. The pruner's
     own step belongs to `PrunerCallback`.
 
@@ -150,10 +152,13 @@ class TrainingModule(LightningModule):
         optimizer = self._optimizer or build_optimizer(self.model, self.config)
         total_steps = int(self.trainer.estimated_stepping_batches)
         steps_per_epoch = max(1, total_steps // self.config.epochs)
+        cycle = self._pruner.cycle if self._pruner else None
 
         def factor(step: int) -> float:
             return self.config.learning_rate_factor(
-                step, total_steps=total_steps, steps_per_epoch=steps_per_epoch
+                step % cycle if cycle else step,
+                total_steps=cycle or total_steps,
+                steps_per_epoch=steps_per_epoch,
             )
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -108,3 +108,22 @@ def rounded(
             return chosen
         _, _, name, moved = min(moves)
         chosen[name] = moved
+
+
+def in_proportion(order: Scores, shares: Mapping[str, float]) -> dict[str, Tensor]:
+    """Scores whose best, however many are taken, are shared out between groups in proportion.
+
+        s_i = −(r_i + ½) / share of the group         r_i = 0, 1, ...: the place in its own order
+
+    So each group gives the highest of its own `order`, in numbers proportional to the shares, to
+    the nearest one (Webster's rule of apportionment). What a group that runs out can't give goes to
+    the others in the same proportion.
+    """
+    return {name: _by_place(scores, shares[name]) for name, scores in order.items()}
+
+
+def _by_place(scores: Tensor, share: float) -> Tensor:
+    place = torch.empty(scores.numel(), dtype=torch.float64)
+    counted = torch.arange(scores.numel(), dtype=torch.float64)
+    place[torch.argsort(scores, descending=True, stable=True)] = counted
+    return -(place + 0.5) / max(share, 1e-300)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -214,3 +214,31 @@ def norm_means(
 def random_scores(structure: Structure, generator: torch.Generator) -> dict[str, Tensor]:
     """Uniform random numbers, the score that knows nothing."""
     return {g.name: torch.rand(g.size, generator=generator) for g in structure.groups}
+
+
+def erdos_renyi(weights: Mapping[str, Tensor]) -> dict[str, float]:
+    """Shares of the layers in the weights of a random graph whose neurons have equal degrees.
+
+        n_in + n_out of a linear layer,   n_in + n_out + k_h + k_w of a convolution
+
+    Small layers are denser. Source: Mocanu et al., Nature Communications 2018; for convolutions
+    Evci et al., ICML 2020.
+    """
+    return {name: float(sum(weight.shape)) for name, weight in weights.items()}
+
+
+def lamp(weight: Tensor) -> Tensor:
+    """Layer-adaptive magnitude of each weight, `[numel]`: what it is of the layer that is left when
+    all smaller ones are gone.
+
+        s_u = w_u² / Σ_{|w_v| >= |w_u|} w_v²        equal weights in their order
+
+    The largest weight of a layer scores 1, so that a global ranking empties none. Source: Lee et
+    al., "Layer-adaptive sparsity for the magnitude-based pruning", ICLR 2021.
+    """
+    squares = weight.detach().flatten().double().square().cpu()
+    falling = torch.argsort(squares, descending=True, stable=True)
+    left = squares[falling].cumsum(0)
+    scores = torch.empty_like(squares)
+    scores[falling] = squares[falling] / left.clamp(min=torch.finfo(left.dtype).tiny)
+    return scores
