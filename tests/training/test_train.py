@@ -26,10 +26,16 @@ def network(name: str = "spikingjelly", *, seed: int = 0) -> nn.Module:
     return NETWORKS[name]()
 
 
-def pruned(model: nn.Module, config: TrainingConfig, *, every: int = 4) -> mg.SCA:
-    optimizer = build_optimizer(model, config)
-    example = torch.randn(2, 1, 6, 6)
-    return mg.SCA(model, sparsity=0.5, example_input=example, optimizer=optimizer, every=every)
+def pruned(
+    model: nn.Module,
+    config: TrainingConfig,
+    *,
+    every: int = 4,
+    method: type[mg.Pruner] = mg.SCA,
+    **settings: Any,
+) -> mg.Pruner:
+    settings |= {"example_input": torch.randn(2, 1, 6, 6), "every": every, "sparsity": 0.5}
+    return method(model, optimizer=build_optimizer(model, config), **settings)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -97,17 +103,10 @@ def test_the_penalty_is_part_of_the_loss() -> None:
 def test_the_schedule_repeats_over_a_pruners_cycle(schedule: str) -> None:
     """As three runs of a third would have it, warm-up and all."""
     config = TrainingConfig(epochs=6, schedule=schedule, warmup_epochs=0.5)
-    model, batches = network(), Stripes(batches=4)
-    optimizer, rates = build_optimizer(model, config), []
+    model, batches, rates = network(), Stripes(batches=4), []
+    pruner = pruned(model, config, every=8, method=mg.LotteryTicket, rounds=3)
+    optimizer = pruner.optimizer
     optimizer.register_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
-    pruner = mg.LotteryTicket(
-        model,
-        sparsity=0.5,
-        example_input=torch.randn(2, 1, 6, 6),
-        optimizer=optimizer,
-        every=8,
-        rounds=3,
-    )
     train(model, batches, config=config, optimizer=optimizer, pruner=pruner, progress=False)
     once = [
         config.learning_rate * config.learning_rate_factor(s, total_steps=8, steps_per_epoch=4)
@@ -135,24 +134,29 @@ RECIPES = [
     {},
     {"ema": 0.9, "mixup": 0.4, "accumulate": 2},
     {"activity": 0.5, "schedule": "one-cycle"},
+    {"warmup_epochs": 0.5, "method": mg.LotteryTicket, "rounds": 3, "rewind": 2},
 ]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=["plain", "ema-mixup-accumulate", "activity"])
+@pytest.mark.parametrize(
+    "recipe", RECIPES, ids=["plain", "ema-mixup-accumulate", "activity", "rounds"]
+)
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("broken_epoch", [1, 2])
 def test_a_resumed_run_equals_the_straight_one_to_the_bit(
     tmp_path: Path, broken_epoch: int, seed: int, recipe: dict[str, Any]
 ) -> None:
+    method = {key: recipe[key] for key in recipe.keys() & {"method", "rounds", "rewind"}}
+    recipe = {key: recipe[key] for key in recipe.keys() - method.keys()}
     config = TrainingConfig(epochs=3, learning_rate=4e-2, **recipe)
 
-    def start() -> tuple[nn.Module, mg.SCA]:
+    def start() -> tuple[nn.Module, mg.Pruner]:
         model = network(seed=seed)
-        pruner = pruned(model, config)
+        pruner = pruned(model, config, **method)
         torch.manual_seed(seed + 100)
         return model, pruner
 
-    def go(model: nn.Module, pruner: mg.SCA, batches: Stripes, *, resume: bool) -> History:
+    def go(model: nn.Module, pruner: mg.Pruner, batches: Stripes, *, resume: bool) -> History:
         return train(
             model,
             batches,
