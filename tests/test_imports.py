@@ -151,7 +151,7 @@ class LIF(nn.Module):
     def forward(self, x):
         self.h = x if self.v is None else 0.7 * self.v + x
         soft = torch.sigmoid(4 * (self.h - 1))
-        spikes = (self.h >= 1).to(x) + soft - soft.detach()
+        spikes = (self.h >= 1).to(x) + (soft - soft.detach())
         self.v = self.h * (1 - spikes.detach())
         return spikes
 
