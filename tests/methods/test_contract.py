@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,7 @@ class Loop:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
         if cls.needs == "training":
             settings.setdefault("every", EVERY)
-        if cls.budget_kind == "emergent":
+        if cls.budget_kind == "emergent" or "until" in required(cls):
             settings.setdefault("until", EVERY)
         settings = {"example_input": self.x[:2], "seed": seed} | settings
         self.pruner = cls(self.model, optimizer=self.optimizer, **settings)
@@ -68,13 +69,19 @@ class Loop:
         return self.pruner
 
 
+def required(method: type[Pruner]) -> set[str]:
+    """The settings that have no default."""
+    parameters = [p for c in method.__mro__ for p in inspect.signature(c).parameters.values()]
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
+
+
 def needed(method: type[Pruner], model: Any) -> dict[str, Any]:
     """What the method can't do without, beside a budget."""
     settings: dict[str, Any] = {"every": 1} if method.needs == "training" else {}
-    if method.budget_kind == "emergent":
+    if method.budget_kind == "emergent" or "until" in required(method):
         settings["until"] = 1
-        if isinstance(model, nn.Module):
-            settings["optimizer"] = torch.optim.SGD(model.parameters(), lr=0.1)
+    if "optimizer" in required(method) and isinstance(model, nn.Module):
+        settings["optimizer"] = torch.optim.SGD(model.parameters(), lr=0.1)
     return settings
 
 
@@ -109,8 +116,8 @@ def test_the_same_seed_gives_the_same_masks(method: type[Pruner], network: str) 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_resume_equals_straight_run(method: type[Pruner], network: str) -> None:
-    # An emergent method is saved before it is projected to its budget, and projected after.
-    settings = {"until": 7} if method.budget_kind == "emergent" else {}
+    # A method that comes to its budget at `until` is saved before that, and pruned after.
+    settings = {"until": 7} if "until" in needed(method, None) else {}
     straight = Loop(method, network, sparsity=0.5, **settings)
     if method.needs == "trained":
         straight.pruner.calibrate([straight.x])

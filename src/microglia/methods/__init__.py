@@ -7,10 +7,13 @@ from microglia.methods.activity import Activity
 from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
+from microglia.methods.deep_r import DeepR
+from microglia.methods.grad_r import GradR
 from microglia.methods.magnitude import Magnitude
 from microglia.methods.random import Random
 from microglia.methods.random_weights import RandomWeights
 from microglia.methods.sca import SCA
+from microglia.methods.soft_deep_r import SoftDeepR
 from microglia.methods.stds import STDS
 from microglia.methods.uniform_slim import UniformSlim
 from microglia.methods.weight_magnitude import WeightMagnitude
@@ -23,10 +26,13 @@ __all__ = [
     "Activity",
     "Change",
     "ChannelPruner",
+    "DeepR",
+    "GradR",
     "Magnitude",
     "Pruner",
     "Random",
     "RandomWeights",
+    "SoftDeepR",
     "UniformSlim",
     "WeightMagnitude",
     "WeightPruner",
@@ -44,6 +50,9 @@ METHODS: dict[str, type[Pruner]] = {
         WeightMagnitude,
         RandomWeights,
         STDS,
+        GradR,
+        DeepR,
+        SoftDeepR,
     )
 }
 

@@ -252,6 +252,8 @@ class Pruner(ABC):
             self.budget = Budget(sparsity)
         elif self.budget.sparsity is None and self.budget.target is None:
             raise ConfigError(f"'{self.name}' has no budget to finalize to: give a sparsity")
+        if not self._holding:
+            self._settle()
         self.reached = self.sparsity_reached
         change = self._prune(self._importance())
         self._holding = True
@@ -397,10 +399,17 @@ class Pruner(ABC):
         """What an emergent method's units are ranked by when it is finalized."""
         raise AssertionError(f"'{self.name}' is exact")
 
+    def _settle(self) -> None:
+        """Before an emergent method's masks stand still: what is soft or random becomes plain."""
+
     # --- what methods share ----------------------------------------------------------------
 
     def _prune(self, scores: Scores) -> Change:
-        """Keep the channels of highest score that the budget allows."""
+        """Keep the units of highest score that the budget allows."""
+        return self._apply(self._chosen(scores))
+
+    def _chosen(self, scores: Scores) -> Keep:
+        """The mask of the units of highest score that the budget allows."""
         self.last_scores = {name: s.detach().clone() for name, s in scores.items()}
 
         def propose(count: int) -> Keep:
@@ -410,7 +419,7 @@ class Pruner(ABC):
                 keep.update(select(some, stay, {n: self._least(n) for n in names}))
             return self._in_multiples(keep, scores)
 
-        return self._apply(self._within_budget(propose))
+        return self._within_budget(propose)
 
     def _within_budget(self, propose: Propose) -> Keep:
         """The mask that `propose(count)` gives for the count that the budget allows."""

@@ -28,14 +28,14 @@ class HiddenPruner(WeightPruner):
     ordinary weights, and any optimizer will do; its momentum and weight decay are θ's. A weight is
     open where it isn't zero, but for the largest few of a layer that would have none.
 
-    At step `until` the masks are projected to the budget, if there is one, and stand still; θ is
-    then given up for the weights themselves.
+    At step `until` the masks are projected to the budget, if there is one, and then stand still; θ
+    is given up for the weights themselves.
 
     Args:
         optimizer: of the network; needed here.
         every: optimizer steps between two reports of what changed.
         warmup: steps before which nothing is pushed towards zero.
-        until: the step of the projection; None for none.
+        until: the last step at which masks change, the step of the projection; None for none.
         The others: see `WeightPruner`.
 
     Raises:
@@ -111,22 +111,19 @@ class HiddenPruner(WeightPruner):
                 mask.view(-1)[largest] = True
             self.masks.mask(name).copy_(mask)
 
-    def _rates(self) -> dict[int, float]:
-        """The learning rate of each parameter."""
-        assert self.optimizer is not None
-        groups = self.optimizer.param_groups
-        return {id(p): float(group["lr"]) for group in groups for p in group["params"]}
-
     def _due(self) -> bool:
         return self.steps == self.schedule.until or self.schedule.due(self.steps)
 
     def _update(self) -> Change:
-        wanted = self.budget.sparsity is not None or self.budget.target is not None
         before = self._hidden.reported
-        if self.steps == self.schedule.until and wanted:
+        if self.steps != self.schedule.until:
+            self.changes += 1
+        elif self.budget.sparsity is not None or self.budget.target is not None:
             self.finalize()
         else:
             self.changes += 1
+            self._settle()
+            self._holding = True
         after = self._hidden.reported = self.masks.keep()
         return Change.between(before, after, step=self.steps, units=self.prunes)
 
