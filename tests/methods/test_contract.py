@@ -209,6 +209,27 @@ def test_only_optimizer_steps_count(method: type[Pruner]) -> None:
     assert loop.pruner.steps == 2
 
 
+def test_a_loop_that_runs_the_network_within_the_step_prunes_the_same(
+    method: type[Pruner],
+) -> None:
+    """As Lightning does: gradients come after the optimizer's step has begun."""
+    plain, within = (Loop(method, "chain", sparsity=0.5) for _ in range(2))
+    for loop in (plain, within):
+        torch.manual_seed(0)  # of dropout
+        if method.needs == "trained":
+            loop.pruner.calibrate([loop.x])
+        for _ in range(2 * EVERY - 1):
+            if loop is plain:
+                loop.backward()
+                loop.optimizer.step()
+            else:
+                loop.optimizer.step(lambda loop=loop: loop.backward())
+            loop.pruner.step()
+    assert masks(plain.pruner) == masks(within.pruner)
+    for a, b in zip(state(plain.model), state(within.model), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_settings_out_of_range_are_refused(method: type[Pruner]) -> None:
     for settings in (
         {"sparsity": 1.0},

@@ -252,9 +252,7 @@ class Pruner(ABC):
             self.budget = Budget(sparsity)
         elif self.budget.sparsity is None and self.budget.target is None:
             raise ConfigError(f"'{self.name}' has no budget to finalize to: give a sparsity")
-        if not self._holding:
-            self._settle()
-        self.reached = self.sparsity_reached
+        self.reached = sparsity_of(self._settled())
         change = self._prune(self._importance())
         self._holding = True
         return change
@@ -399,8 +397,9 @@ class Pruner(ABC):
         """What an emergent method's units are ranked by when it is finalized."""
         raise AssertionError(f"'{self.name}' is exact")
 
-    def _settle(self) -> None:
-        """Before an emergent method's masks stand still: what is soft or random becomes plain."""
+    def _settled(self) -> Keep:
+        """The masks that an emergent method has come to, the weights being made plain for them."""
+        return self.masks.keep()
 
     # --- what methods share ----------------------------------------------------------------
 
@@ -485,8 +484,18 @@ class Pruner(ABC):
         self.changes += 1
         return Change.between(before, self.masks.keep(), step=self.steps, units=self.prunes)
 
-    def _stepping(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self._before()
+    def _stepping(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._before()
+            return None
+
+        def then() -> Any:  # Lightning runs the network within the step: gradients come later
+            loss = closure()
+            self._before()
+            return loss
+
+        return args[:1], {**kwargs, "closure": then}
 
     def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._unseen += 1

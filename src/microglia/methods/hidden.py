@@ -102,7 +102,7 @@ class HiddenPruner(WeightPruner):
             return
         rates = self._rates()
         for name, weight in self.masks.weights.items():
-            hidden = self._push(name, weight.detach().clone(), rates[id(weight)])
+            hidden = self._push(name, weight.detach().clone(), rates.get(id(weight), 0.0))
             self._hidden.theta[name] = hidden
             weight.copy_(self._show(name, hidden))
             mask = weight != 0
@@ -122,7 +122,7 @@ class HiddenPruner(WeightPruner):
             self.finalize()
         else:
             self.changes += 1
-            self._settle()
+            self.masks.set(self._settled())
             self._holding = True
         after = self._hidden.reported = self.masks.keep()
         return Change.between(before, after, step=self.steps, units=self.prunes)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from microglia.errors import ConfigError
 from microglia.methods.hidden import HiddenPruner
@@ -47,22 +48,16 @@ class SignedPruner(HiddenPruner):
         self._check_settings(settings)
         if strength is None and not settings.get("until"):
             raise ConfigError(f"'{self.name}' scales its strength to the run: give that or until=")
-        if strength is not None and not 0 <= strength < math.inf:
-            raise ConfigError(f"strength is the rate of a pull, at least 0; got {strength!r}")
+        check_strength(strength)
         if density is not None and not 0 < density <= 1:
             raise ConfigError(f"density is a fraction of the synapses, in (0, 1]; got {density!r}")
         super().__init__(model, **settings)
         self._signs = Held({n: signs(w) for n, w in self.masks.weights.items()})
         self._parts["signs"] = self._signs
         self.density = density
-        self.strength = self._usual_strength() if strength is None else strength
-
-    def _usual_strength(self) -> float:
-        assert self.optimizer is not None
-        assert self.schedule.until is not None
-        rate = max(float(g.get("initial_lr", g["lr"])) for g in self.optimizer.param_groups)
-        # Adam's longest step is η: what pulls as strongly lets nothing be learned.
-        return min(0.5, PULL / (rate * self.schedule.until)) if rate else 0.0
+        if strength is None:
+            strength = usual_strength(settings["optimizer"], settings["until"])
+        self.strength = strength
 
     def _leans_to(self, name: str) -> float:
         """The density of a weight that learns nothing."""
@@ -85,6 +80,25 @@ class SignedPruner(HiddenPruner):
     def _rank(self, name: str) -> Tensor:
         hidden = self._hidden.theta[name]
         return (hidden * self._sign(name, hidden)).flatten().cpu()
+
+
+def check_strength(strength: float | None) -> None:
+    """Refuse one below zero.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if strength is not None and not 0 <= strength < math.inf:
+        raise ConfigError(f"strength is the rate of a pull, at least 0; got {strength!r}")
+
+
+def usual_strength(optimizer: Optimizer, steps: int) -> float:
+    """What pulls a weight by 0.6 in so many steps at the optimizer's rate, at most ½.
+
+    Adam's longest step is η, so that a pull as strong would let nothing be learned.
+    """
+    rate = max(float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
+    return min(0.5, PULL / (rate * steps)) if rate else 0.0
 
 
 def signs(weight: Tensor) -> Tensor:

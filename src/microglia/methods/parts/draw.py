@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def drawn(count: int, total: int, generator: torch.Generator) -> Tensor:
-    """`count` different numbers below `total`, evenly, without shuffling all where few are wanted."""
+    """`count` different numbers below `total`, evenly; few are found without shuffling all."""
     if 4 * count > total:
         return torch.randperm(total, generator=generator)[:count]
     found = torch.empty(0, dtype=torch.long)
