@@ -20,6 +20,7 @@ from microglia.errors import (
 )
 from microglia.frameworks import register_neuron, reset
 from microglia.methods import (
+    ADMM,
     METHODS,
     SCA,
     STDS,
@@ -40,6 +41,7 @@ from microglia.surgery import load as _load
 __version__ = "0.1.0"
 
 __all__ = [
+    "ADMM",
     "METHODS",
     "SCA",
     "STDS",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from microglia.errors import ConfigError, nearest
 from microglia.methods.activity import Activity
+from microglia.methods.admm import ADMM
 from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
@@ -20,6 +21,7 @@ from microglia.methods.weight_magnitude import WeightMagnitude
 from microglia.methods.weights import WeightPruner
 
 __all__ = [
+    "ADMM",
     "METHODS",
     "SCA",
     "STDS",
@@ -53,6 +55,7 @@ METHODS: dict[str, type[Pruner]] = {
         GradR,
         DeepR,
         SoftDeepR,
+        ADMM,
     )
 }
 
