@@ -20,6 +20,7 @@ from microglia.errors import (
 )
 from microglia.frameworks import register_neuron, reset
 from microglia.methods import (
+    ADMM,
     DPAP,
     ESL,
     LAMP,
@@ -31,12 +32,15 @@ from microglia.methods import (
     SDSNN,
     STDS,
     Activity,
+    DeepR,
+    GradR,
     LotteryTicket,
     Magnitude,
     Pruner,
     Random,
     RandomWeights,
     Slimming,
+    SoftDeepR,
     SpikeThrift,
     UniformSlim,
     WeightMagnitude,
@@ -47,6 +51,7 @@ from microglia.surgery import load as _load
 __version__ = "0.1.0"
 
 __all__ = [
+    "ADMM",
     "DPAP",
     "ESL",
     "LAMP",
@@ -61,6 +66,8 @@ __all__ = [
     "CertificateError",
     "ConfigError",
     "DataError",
+    "DeepR",
+    "GradR",
     "LotteryTicket",
     "Magnitude",
     "MicrogliaError",
@@ -68,6 +75,7 @@ __all__ = [
     "Random",
     "RandomWeights",
     "Slimming",
+    "SoftDeepR",
     "SpikeThrift",
     "StructureError",
     "TrainingError",

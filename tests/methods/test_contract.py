@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,7 +45,7 @@ class Loop:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
         if cls.needs == "training":
             settings.setdefault("every", EVERY)
-        if emerges(cls):
+        if emerges(cls) or "until" in required(cls):
             settings.setdefault("until", EVERY)
         if cls.name == "slimming":
             settings["protect"] = [*settings.get("protect", []), *NO_NORM[network]]
@@ -83,14 +84,20 @@ def emerges(method: type[Pruner]) -> bool:
     return method.budget_kind == "emergent" and method.needs == "training"
 
 
+def required(method: type[Pruner]) -> set[str]:
+    """The settings that have no default."""
+    parameters = [p for c in method.__mro__ for p in inspect.signature(c).parameters.values()]
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
+
+
 def needed(method: type[Pruner], model: Any) -> dict[str, Any]:
     """What the method can't do without, beside a budget."""
     settings: dict[str, Any] = {"every": 1} if method.needs == "training" else {}
     settings |= SOON.get(method.name, {})
-    if emerges(method):
+    if emerges(method) or "until" in required(method):
         settings["until"] = 1
-        if isinstance(model, nn.Module):
-            settings["optimizer"] = torch.optim.SGD(model.parameters(), lr=0.1)
+    if "optimizer" in required(method) and isinstance(model, nn.Module):
+        settings["optimizer"] = torch.optim.SGD(model.parameters(), lr=0.1)
     return settings
 
 
@@ -126,7 +133,7 @@ def test_the_same_seed_gives_the_same_masks(method: type[Pruner], network: str) 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_resume_equals_straight_run(method: type[Pruner], network: str) -> None:
     # A method that comes to its budget late is saved before it does.
-    late = emerges(method) or "until" in SOON.get(method.name, {})
+    late = emerges(method) or "until" in {*SOON.get(method.name, {}), *required(method)}
     settings = {"until": 7} if late else {}
     straight = Loop(method, network, sparsity=0.5, **settings)
     if method.needs == "trained":
@@ -217,6 +224,27 @@ def test_only_optimizer_steps_count(method: type[Pruner]) -> None:
     loop.backward()
     assert loop.pruner.step() is None
     assert loop.pruner.steps == 2
+
+
+def test_a_loop_that_runs_the_network_within_the_step_prunes_the_same(
+    method: type[Pruner],
+) -> None:
+    """As Lightning does: gradients come after the optimizer's step has begun."""
+    plain, within = (Loop(method, "chain", sparsity=0.5) for _ in range(2))
+    for loop in (plain, within):
+        torch.manual_seed(0)  # of dropout
+        if method.needs == "trained":
+            loop.pruner.calibrate([loop.x])
+        for _ in range(2 * EVERY - 1):
+            if loop is plain:
+                loop.backward()
+                loop.optimizer.step()
+            else:
+                loop.optimizer.step(lambda loop=loop: loop.backward())
+            loop.pruner.step()
+    assert masks(plain.pruner) == masks(within.pruner)
+    for a, b in zip(state(plain.model), state(within.model), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_settings_out_of_range_are_refused(method: type[Pruner]) -> None:

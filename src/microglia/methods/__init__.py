@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from microglia.errors import ConfigError, nearest
 from microglia.methods.activity import Activity
+from microglia.methods.admm import ADMM
 from microglia.methods.base import Pruner
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
+from microglia.methods.deep_r import DeepR
 from microglia.methods.dpap import DPAP
 from microglia.methods.esl import ESL
+from microglia.methods.grad_r import GradR
 from microglia.methods.lamp import LAMP
 from microglia.methods.lottery_ticket import LotteryTicket
 from microglia.methods.magnitude import Magnitude
@@ -20,6 +23,7 @@ from microglia.methods.sbc import SBC
 from microglia.methods.sca import SCA
 from microglia.methods.sd_snn import SDSNN
 from microglia.methods.slimming import Slimming
+from microglia.methods.soft_deep_r import SoftDeepR
 from microglia.methods.spike_thrift import SpikeThrift
 from microglia.methods.stds import STDS
 from microglia.methods.uniform_slim import UniformSlim
@@ -27,6 +31,7 @@ from microglia.methods.weight_magnitude import WeightMagnitude
 from microglia.methods.weights import WeightPruner
 
 __all__ = [
+    "ADMM",
     "DPAP",
     "ESL",
     "LAMP",
@@ -40,12 +45,15 @@ __all__ = [
     "Activity",
     "Change",
     "ChannelPruner",
+    "DeepR",
+    "GradR",
     "LotteryTicket",
     "Magnitude",
     "Pruner",
     "Random",
     "RandomWeights",
     "Slimming",
+    "SoftDeepR",
     "SpikeThrift",
     "UniformSlim",
     "WeightMagnitude",
@@ -74,6 +82,10 @@ METHODS: dict[str, type[Pruner]] = {
         SpikeThrift,
         LotteryTicket,
         LAMP,
+        GradR,
+        DeepR,
+        SoftDeepR,
+        ADMM,
     )
 }
 

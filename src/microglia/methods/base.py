@@ -257,7 +257,7 @@ class Pruner(ABC):
             self.budget = Budget(sparsity)
         elif not self.budget.given:
             raise ConfigError(f"'{self.name}' has no budget to finalize to: give a sparsity")
-        self.reached = self.sparsity_reached
+        self.reached = sparsity_of(self._masks_reached())
         change = self._prune(self._importance())
         self._holding = True
         return change
@@ -407,6 +407,10 @@ class Pruner(ABC):
         """What becomes of the network once it has been calibrated."""
         return self._prune(scores)
 
+    def _masks_reached(self) -> Keep:
+        """The masks that an emergent method has come to, the weights being made plain for them."""
+        return self.masks.keep()
+
     # --- what methods share ----------------------------------------------------------------
 
     def _traffic(self) -> list[Traffic]:
@@ -420,9 +424,13 @@ class Pruner(ABC):
                 run_over(self.model, batches, forward)
 
     def _prune(self, scores: Scores) -> Change:
-        """Keep the channels of highest score that the budget allows."""
+        """Keep the units of highest score that the budget allows."""
+        return self._apply(self._chosen(scores))
+
+    def _chosen(self, scores: Scores) -> Keep:
+        """The mask of the units of highest score that the budget allows."""
         self.last_scores = {name: s.detach().clone() for name, s in scores.items()}
-        return self._apply(self._within_budget(partial(self._best, scores)))
+        return self._within_budget(partial(self._best, scores))
 
     def _best(self, scores: Scores, count: int) -> Keep:
         """The mask of the `count` units of highest score, shared out as the scope says."""
@@ -496,8 +504,18 @@ class Pruner(ABC):
         self.changes += 1
         return Change.between(before, self.masks.keep(), step=self.steps, units=self.prunes)
 
-    def _stepping(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self._before()
+    def _stepping(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._before()
+            return None
+
+        def then() -> Any:  # Lightning runs the network within the step: gradients come later
+            loss = closure()
+            self._before()
+            return loss
+
+        return args[:1], {**kwargs, "closure": then}
 
     def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._unseen += 1

@@ -28,14 +28,14 @@ class HiddenPruner(WeightPruner):
     ordinary weights, and any optimizer will do; its momentum and weight decay are θ's. A weight is
     open where it isn't zero, but for the largest few of a layer that would have none.
 
-    At step `until` the masks are projected to the budget, if there is one, and stand still; θ is
-    then given up for the weights themselves.
+    At step `until` the masks are projected to the budget, if there is one, and then stand still; θ
+    is given up for the weights themselves.
 
     Args:
         optimizer: of the network; needed here.
         every: optimizer steps between two reports of what changed.
         warmup: steps before which nothing is pushed towards zero.
-        until: the step of the projection; None for none.
+        until: the last step at which masks change, the step of the projection; None for none.
         The others: see `WeightPruner`.
 
     Raises:
@@ -102,7 +102,7 @@ class HiddenPruner(WeightPruner):
             return
         rates = self._rates()
         for name, weight in self.masks.weights.items():
-            hidden = self._push(name, weight.detach().clone(), rates[id(weight)])
+            hidden = self._push(name, weight.detach().clone(), rates.get(id(weight), 0.0))
             self._hidden.theta[name] = hidden
             weight.copy_(self._show(name, hidden))
             mask = weight != 0
@@ -113,21 +113,19 @@ class HiddenPruner(WeightPruner):
                 mask = flat.reshape(mask.shape)
             self.masks.mask(name).copy_(mask)
 
-    def _rates(self) -> dict[int, float]:
-        """The learning rate of each parameter."""
-        assert self.optimizer is not None
-        groups = self.optimizer.param_groups
-        return {id(p): float(group["lr"]) for group in groups for p in group["params"]}
-
     def _due(self) -> bool:
         return self.steps == self.schedule.until or self.schedule.due(self.steps)
 
     def _update(self) -> Change:
         before = self._hidden.reported
-        if self.steps == self.schedule.until and self.budget.given:
+        if self.steps != self.schedule.until:
+            self.changes += 1
+        elif self.budget.given:
             self.finalize()
         else:
             self.changes += 1
+            self.masks.set(self._masks_reached())
+            self._holding = True
         after = self._hidden.reported = self.masks.keep()
         return Change.between(before, after, step=self.steps, units=self.prunes)
 

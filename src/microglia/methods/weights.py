@@ -104,6 +104,12 @@ class WeightPruner(Pruner):
     def _after(self) -> None:
         self.masks.apply()
 
+    def _rates(self) -> dict[int, float]:
+        """The learning rate of each parameter of the optimizer, by its id."""
+        assert self.optimizer is not None
+        groups = self.optimizer.param_groups
+        return {id(p): float(group["lr"]) for group in groups for p in group["params"]}
+
 
 def _prunable(structure: Structure, protect: Sequence[str], *, method: str) -> list[str]:
     """Names of the weights of the layers that carry spikes from neuron to neuron."""

@@ -1,0 +1,37 @@
+"""Tensors that a method holds beside the weights, as part of its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Held:
+    """A tensor for each weight, by the weight's name."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.tensors = dict(tensors)
+
+    def collect(self) -> None:
+        """The method itself says what they are."""
+
+    def skip(self) -> None:
+        """No step, no change."""
+
+    def clear(self) -> None:
+        """They are no sums."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All of them."""
+        return {name: tensor.detach().clone() for name, tensor in self.tensors.items()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """In place, since an optimizer may know some of them."""
+        for name, tensor in self.tensors.items():
+            tensor.copy_(state[name])
+
+    def remove(self) -> None:
+        """The network holds nothing of them."""
