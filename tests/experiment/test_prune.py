@@ -373,6 +373,12 @@ def test_weights_stay_closed_to_the_end_of_fine_tuning(tmp_path: Path, method: s
     slim = parameters["uniform-slim"]["values"][0] / parameters["dense"]["values"][0]
     kept = 1 - round(0.8 * whole) / parameters["dense"]["values"][0]
     assert abs(slim - kept) < 0.1
+    if method == "stds":
+        with pytest.raises(ConfigError, match="comes to its budget there"):
+            config(
+                tmp_path / "other",
+                pruning={k: v for k, v in pruning.items() if k != "until_epochs"},
+            )
     with pytest.raises(ConfigError, match="prunes weights, not channels"):
         config(tmp_path / "other", pruning={**pruning, "round_to": 8})
 

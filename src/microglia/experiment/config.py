@@ -174,6 +174,12 @@ class PruningConfig:
             raise ConfigError("pruning.controls: controls are compared with 'dense'; add it.")
         if cls.prunes == "weights":
             _refuse_channel_settings(self)
+        emerges = cls.budget_kind == "emergent" and cls.needs == "training"
+        if emerges and self.until_epochs is None:
+            raise ConfigError(
+                f"pruning.until_epochs: '{self.method}' comes to its budget there; set it, such as "
+                "to three quarters of training.epochs."
+            )
         options = method_options(cls)
         for name in self.options:
             if name not in options:
