@@ -47,12 +47,10 @@ DATA: dict[str, dict[str, Any]] = {
     # Events, as examples/dvs128.toml has them: the paper's DVS-CIFAR10 isn't small.
     "dvs128": {
         "source": "dvs128_objects5",
-        "size": 32,
-        "split_by": "count",
-        "equalise": True,
+        "size": 64,
         "validation_share": 0.25,
         "batch_size": 32,
-        "augment": "events",
+        "augment": "none",
     },
     "tiny20": {"source": "tiny_imagenet_20", "size": 32, "validation_rows": [9_000, 10_000]},
 }
