@@ -10,6 +10,7 @@ from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.deep_r import DeepR
 from microglia.methods.grad_r import GradR
+from microglia.methods.hard_concrete import HardConcrete
 from microglia.methods.magnitude import Magnitude
 from microglia.methods.random import Random
 from microglia.methods.random_weights import RandomWeights
@@ -17,6 +18,7 @@ from microglia.methods.sca import SCA
 from microglia.methods.soft_deep_r import SoftDeepR
 from microglia.methods.stds import STDS
 from microglia.methods.uniform_slim import UniformSlim
+from microglia.methods.upr import UPR
 from microglia.methods.weight_magnitude import WeightMagnitude
 from microglia.methods.weights import WeightPruner
 
@@ -25,11 +27,13 @@ __all__ = [
     "METHODS",
     "SCA",
     "STDS",
+    "UPR",
     "Activity",
     "Change",
     "ChannelPruner",
     "DeepR",
     "GradR",
+    "HardConcrete",
     "Magnitude",
     "Pruner",
     "Random",
@@ -56,6 +60,8 @@ METHODS: dict[str, type[Pruner]] = {
         DeepR,
         SoftDeepR,
         ADMM,
+        HardConcrete,
+        UPR,
     )
 }
 
