@@ -101,8 +101,6 @@ class GatedPruner(HiddenPruner):
     def _last(self, gate: Tensor) -> Tensor:
         """z(φ) in its last form, zero where the weight goes."""
 
-    # --- what they share -------------------------------------------------------------------
-
     def _hide(self, weight: Tensor) -> Tensor:
         return weight
 
