@@ -12,6 +12,7 @@ from microglia.methods.deep_r import DeepR
 from microglia.methods.dpap import DPAP
 from microglia.methods.esl import ESL
 from microglia.methods.grad_r import GradR
+from microglia.methods.hard_concrete import HardConcrete
 from microglia.methods.lamp import LAMP
 from microglia.methods.lottery_ticket import LotteryTicket
 from microglia.methods.magnitude import Magnitude
@@ -27,6 +28,7 @@ from microglia.methods.soft_deep_r import SoftDeepR
 from microglia.methods.spike_thrift import SpikeThrift
 from microglia.methods.stds import STDS
 from microglia.methods.uniform_slim import UniformSlim
+from microglia.methods.upr import UPR
 from microglia.methods.weight_magnitude import WeightMagnitude
 from microglia.methods.weights import WeightPruner
 
@@ -42,11 +44,13 @@ __all__ = [
     "SCA",
     "SDSNN",
     "STDS",
+    "UPR",
     "Activity",
     "Change",
     "ChannelPruner",
     "DeepR",
     "GradR",
+    "HardConcrete",
     "LotteryTicket",
     "Magnitude",
     "Pruner",
@@ -86,6 +90,8 @@ METHODS: dict[str, type[Pruner]] = {
         DeepR,
         SoftDeepR,
         ADMM,
+        HardConcrete,
+        UPR,
     )
 }
 

@@ -272,6 +272,8 @@ class Pruner(ABC):
         """
         self._check_attached()
         _check_network(self.model, optimizer, 0)
+        if self.budget_kind == "emergent":
+            self.masks.set(self._masks_reached())
         self._release()
         self.optimizer, self._holding, self._unseen = optimizer, True, 0
         self.cycle = None

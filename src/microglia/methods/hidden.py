@@ -130,6 +130,9 @@ class HiddenPruner(WeightPruner):
         return Change.between(before, after, step=self.steps, units=self.prunes)
 
     def _importance(self) -> Scores:
+        if self._holding:  # projected again, to less: θ is long past
+            weights = self.masks.weights.items()
+            return {name: w.detach().abs().flatten().cpu() for name, w in weights}
         return {name: self._rank(name) for name in self._hidden.theta}
 
     def _rank(self, name: str) -> Tensor:
