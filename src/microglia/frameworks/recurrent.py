@@ -1,0 +1,119 @@
+"""A recurrent network of leaky integrate-and-fire neurons, as its dynamics see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from microglia.errors import ConfigError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RecurrentNetwork:
+    """N neurons that fire into each other, in continuous time.
+
+        τ_m,i dV_i/dt = −V_i + I_i + b_i + (W_in u)_i
+        τ_s,i dI_i/dt = −I_i,   I_i += w_ij whenever neuron j fires
+
+    Neuron i fires where V_i reaches θ_i; V_i is then set to 0 ("zero") or lowered by θ_i
+    ("subtract"), and stays so for the refractory time. On a grid of step dt, with α_i =
+    exp(−dt/τ_s,i) and β_i = exp(−dt/τ_m,i), spikes S and S[−1] = 0:
+
+        I[t] = α I[t−1] + W S[t−1]
+        H[t] = β V[t−1] + (1 − β) (I[t] + b + W_in u[t]),   S[t] = 1[H[t] ≥ θ],   V[t] after reset
+
+    Without synaptic time constants I[t] = W S[t−1]. Times are in seconds.
+
+    Args:
+        weights: W [N, N], CSR; w_ij leads from neuron j to neuron i.
+        tau_m: membrane time constants [N].
+        tau_s: synaptic time constants [N], or None.
+        inputs: W_in [N, K], CSR, or None where nothing comes in.
+        bias: b [N].
+        threshold: θ [N].
+        inhibitory: which neurons inhibit [N]; None where neurons have both kinds of synapses.
+        refractory: absolute refractory time, rounded to steps on a grid.
+        dt: the step of the grid.
+
+    Raises:
+        ConfigError: shapes that don't fit, times that aren't positive, values that aren't finite.
+    """
+
+    weights: sparse.csr_array
+    tau_m: Array
+    tau_s: Array | None
+    inputs: sparse.csr_array | None = None
+    bias: Array | None = None
+    threshold: Array | None = None
+    inhibitory: Array | None = None
+    reset: Literal["zero", "subtract"] = "zero"
+    refractory: float = 0.0
+    dt: float = 1e-3
+
+    def __post_init__(self) -> None:
+        N = self.weights.shape[0]
+        if self.weights.shape != (N, N):
+            raise ConfigError(f"weights: wanted a square matrix, got {self.weights.shape}")
+        if self.bias is None:
+            object.__setattr__(self, "bias", np.zeros(N))
+        if self.threshold is None:
+            object.__setattr__(self, "threshold", np.ones(N))
+        for name in ("tau_m", "tau_s", "bias", "threshold", "inhibitory"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if np.shape(value) != (N,):
+                raise ConfigError(
+                    f"{name}: wanted a value for each of {N} neurons, got shape {np.shape(value)}"
+                )
+            if not np.isfinite(value).all():
+                raise ConfigError(f"{name}: wanted finite numbers, got {value}")
+        for name in ("tau_m", "tau_s", "threshold"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0).all():
+                worst = int(np.argmin(value))
+                raise ConfigError(
+                    f"{name}: wanted positive numbers; neuron {worst} has {value[worst]}"
+                )
+        if self.inputs is not None and self.inputs.shape[0] != N:
+            raise ConfigError(f"inputs: wanted [{N}, K], got {self.inputs.shape}")
+        for name in ("weights", "inputs"):
+            matrix = getattr(self, name)
+            if matrix is not None and not np.isfinite(matrix.data).all():
+                raise ConfigError(f"{name}: wanted finite numbers, got some that aren't")
+        if not self.dt > 0 or self.refractory < 0:
+            raise ConfigError(
+                f"wanted dt above 0 and refractory at least 0, got {self.dt} and {self.refractory}"
+            )
+        if self.reset not in ("zero", "subtract"):
+            raise ConfigError(f"reset: 'zero' or 'subtract' expected, got {self.reset!r}")
+
+    def __len__(self) -> int:
+        return int(self.weights.shape[0])
+
+    def with_weights(self, weights: sparse.csr_array) -> RecurrentNetwork:
+        """The same neurons with other synapses."""
+        return replace(self, weights=weights)
+
+    def of(self, neurons: Array) -> RecurrentNetwork:
+        """The network of some of the neurons (indices, or a boolean [N]) and what joins them."""
+
+        def rows(value: Array | None) -> Array | None:
+            return None if value is None else value[neurons]
+
+        return replace(
+            self,
+            weights=self.weights[neurons][:, neurons].tocsr(),
+            tau_m=self.tau_m[neurons],
+            tau_s=rows(self.tau_s),
+            inputs=None if self.inputs is None else self.inputs[neurons].tocsr(),
+            bias=rows(self.bias),
+            threshold=rows(self.threshold),
+            inhibitory=rows(self.inhibitory),
+        )
