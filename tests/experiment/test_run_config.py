@@ -217,3 +217,16 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     broken.write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="Cannot read"):
         read_table(broken)
+
+
+def test_a_rate_of_fine_tuning_counts_where_there_is_some() -> None:
+    def config(**pruning: Any) -> RunConfig:
+        return RunConfig.from_table({**MINIMAL, "pruning": {"sparsity": 0.5, **pruning}})
+
+    assert config(finetune_rate=0.1).differs_from(config(finetune_rate=0.3)) == []
+    tuned = {"finetune_epochs": 2}
+    assert config(**tuned).differs_from(config(**tuned, finetune_rate=0.1)) == []
+    other = config(**tuned, finetune_rate=0.3)
+    assert config(**tuned).differs_from(other) == ["pruning.finetune_rate"]
+    trained = config(method="weight-magnitude")
+    assert trained.differs_from(config(method="weight-magnitude", finetune_rate=1.0)) == []

@@ -109,7 +109,8 @@ class PruningConfig:
     network take the dense one.
 
     The compact network gets `finetune_epochs` more, at `finetune_rate` times the learning rate
-    (None: 2 if the method acted on a trained network, else 0). With `distill` above 0 that share
+    (None: 2 at the full rate if the method acted on a trained network, else 0, or a tenth of the
+    rate; benchmarks/finetune_rate.py). With `distill` above 0 that share
     of the fine-tuning loss is `Distillation` from the dense network of the same seed. Methods that
     prune weights leave zeros; they are fine-tuned before they are compacted.
 
@@ -126,7 +127,7 @@ class PruningConfig:
     warmup_epochs: float | None = None
     until_epochs: float | None = None
     finetune_epochs: int | None = None
-    finetune_rate: float = 0.1
+    finetune_rate: float | None = None
     distill: float = 0.0
     temperature: float = 4.0
     protect: tuple[str, ...] = ()
@@ -157,7 +158,8 @@ class PruningConfig:
             raise ConfigError(
                 "pruning.distill: the teacher speaks in fine-tuning; set pruning.finetune_epochs."
             )
-        _check("pruning.finetune_rate", self.finetune_rate, self.finetune_rate > 0, "above 0")
+        rate = self.tuning_rate
+        _check("pruning.finetune_rate", rate, 0 < rate < math.inf, "above 0")
         if self.residual not in RESIDUALS:
             raise ConfigError(
                 f"pruning.residual: '{self.residual}' is unknown."
@@ -194,6 +196,13 @@ class PruningConfig:
         if self.finetune_epochs is not None:
             return self.finetune_epochs
         return 2 if method_named(self.method).needs == "trained" else 0
+
+    @property
+    def tuning_rate(self) -> float:
+        """Learning rate of the fine-tuning as a fraction of the training's."""
+        if self.finetune_rate is not None:
+            return self.finetune_rate
+        return 1.0 if method_named(self.method).needs == "trained" else 0.1
 
     @property
     def needs_dense(self) -> bool:
@@ -253,8 +262,10 @@ class RunConfig:
     def differs_from(self, other: RunConfig) -> list[str]:
         """The keys that make another config another experiment; where results go doesn't count."""
         mine, theirs = self.to_dict(), other.to_dict()
-        for table in (mine, theirs):
+        for config, table in ((self, mine), (other, theirs)):
             del table["output"], table["training"]["loggers"]
+            tunes = config.pruning.finetuning > 0
+            table["pruning"]["finetune_rate"] = config.pruning.tuning_rate if tunes else None
         keys = []
         for section, value in mine.items():
             if isinstance(value, dict):

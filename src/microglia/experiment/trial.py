@@ -237,7 +237,7 @@ def _finetune(
         training,
         epochs=pruning.finetuning,
         warmup_epochs=0.0,
-        learning_rate=training.learning_rate * pruning.finetune_rate,
+        learning_rate=training.learning_rate * pruning.tuning_rate,
     )
     optimizer = None
     if pruner is not None:
