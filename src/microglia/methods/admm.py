@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from microglia.methods.change import Change
 from microglia.methods.parts.held import Held
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scores import on_device
-from microglia.methods.parts.trained import Forward
 from microglia.methods.weights import WeightPruner
 
 
@@ -113,6 +111,3 @@ class ADMM(WeightPruner):
         self.changes += 1
         masks = self.masks.keep()
         return Change.between(masks, masks, step=self.steps, units=self.prunes)
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None

@@ -367,17 +367,17 @@ class Pruner(ABC):
 
     # --- what a method decides -------------------------------------------------------------
 
-    @abstractmethod
     def _due(self) -> bool:
-        """Whether to update after this step."""
+        """Whether to update after this step; never, unless the method says otherwise."""
+        return False
 
-    @abstractmethod
     def _update(self) -> Change:
         """Choose new masks and apply them."""
+        raise AssertionError(f"'{self.name}' never updates in step()")
 
-    @abstractmethod
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores | None:
         """Scores from a trained network, None for a method that doesn't prune one."""
+        return None
 
     # --- what a kind of pruner decides -----------------------------------------------------
 

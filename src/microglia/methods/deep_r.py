@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from microglia.methods.parts.draw import drawn
 from microglia.methods.parts.held import Held
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scores import on_device
-from microglia.methods.parts.trained import Forward
 from microglia.methods.signed import check_strength, signs, usual_strength
 from microglia.methods.soft_deep_r import check_temperature, noise
 from microglia.methods.weights import WeightPruner
@@ -144,6 +142,3 @@ class DeepR(WeightPruner):
         self._reported.tensors = after
         self.changes += 1
         return Change.between(before, after, step=self.steps, units=self.prunes)
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None

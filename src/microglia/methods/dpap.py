@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,7 +15,6 @@ from microglia.methods.parts.bcm import BCM
 from microglia.methods.parts.memory import Memory
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, top
-from microglia.methods.parts.trained import Forward
 
 REACH = 60  # epochs of the paper in which a channel that is never used dies, with time to spare
 
@@ -109,9 +107,6 @@ class DPAP(ChannelPruner):
 
     def _importance(self) -> Scores:
         return {g.name: self._survival[g.name] for g in self.structure.groups}
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None
 
 
 def unit(x: Tensor) -> Tensor:

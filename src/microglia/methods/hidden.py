@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,7 +15,6 @@ from microglia.methods.parts.hidden import Hidden
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores
 from microglia.methods.parts.scores import on_device
-from microglia.methods.parts.trained import Forward
 from microglia.methods.weights import WeightPruner
 
 
@@ -138,6 +136,3 @@ class HiddenPruner(WeightPruner):
     def _rank(self, name: str) -> Tensor:
         """By how much each weight is there, or how near it is to coming back, [numel]."""
         return self._hidden.theta[name].abs().flatten().cpu()
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None

@@ -57,12 +57,6 @@ class PCA(ChannelPruner):
         self.strength = strength
         super().__init__(model, **settings)
 
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        raise AssertionError("pca never updates in step()")
-
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
         seen = MembraneCovariance(self.model, self.structure)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
 from microglia.errors import MicrogliaError
-from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scores import random_scores
-from microglia.methods.parts.trained import Forward
 
 
 class Random(ChannelPruner):
@@ -33,12 +30,3 @@ class Random(ChannelPruner):
         except MicrogliaError:
             self.detach()
             raise
-
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        return self.change
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,7 +12,6 @@ from microglia.errors import ConfigError, MicrogliaError
 from microglia.methods.parts.gradient import DenseGradient
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, top
-from microglia.methods.parts.trained import Forward
 from microglia.methods.weights import WeightPruner
 from microglia.structure import Keep
 
@@ -117,9 +116,6 @@ class RewiringPruner(WeightPruner):
             stay = min(now - moved, count)
             keep[name] = rewired(mask, magnitudes[name], signal[name], stay=stay, count=count)
         return keep
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None
 
 
 def rewired(mask: Tensor, magnitude: Tensor, signal: Tensor, *, stay: int, count: int) -> Tensor:

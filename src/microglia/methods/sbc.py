@@ -71,12 +71,6 @@ class SBC(WeightPruner):
         super().__init__(model, **settings)
         self._hessians: dict[str, Tensor] = {}
 
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        raise AssertionError("sbc never updates in step()")
-
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
         seen = SpikeHessian(self.model, self._whole, list(self.masks.weights))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -18,7 +17,6 @@ from microglia.methods.parts.regrowth import GradientSignal
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, top
 from microglia.methods.parts.scores import filter_means, filters
-from microglia.methods.parts.trained import Forward
 from microglia.structure import Group, Keep
 
 
@@ -145,6 +143,3 @@ class SDSNN(ChannelPruner):
         """Open channels before closed ones, each by its score."""
         scores = filter_means(self.model, self.structure, self._ranges.width)
         return {name: scores[name] + mask for name, mask in self.masks.keep().items()}
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None

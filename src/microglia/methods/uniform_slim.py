@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from microglia.errors import MicrogliaError
-from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
-from microglia.methods.parts.trained import Forward
 
 
 class UniformSlim(ChannelPruner):
@@ -53,12 +50,3 @@ class UniformSlim(ChannelPruner):
                     before = self.structure.shapes[leaf][1]
                     after = positions[leaf, 1].numel()
                     self.model.get_parameter(names[0]).mul_((before / after) ** 0.5)
-
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        return self.change
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None

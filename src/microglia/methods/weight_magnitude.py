@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from microglia.methods.change import Change
 from microglia.methods.parts.scope import Scores
 from microglia.methods.parts.trained import Forward
 from microglia.methods.weights import WeightPruner
@@ -27,12 +26,6 @@ class WeightMagnitude(WeightPruner):
     needs = "trained"
     source = "Han et al., NeurIPS 2015"
     search = {"scope": ("global", "layer")}
-
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        raise AssertionError("weight-magnitude never updates in step()")
 
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
         self._count_traffic(batches, forward)
