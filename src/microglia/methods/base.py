@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -424,6 +425,15 @@ class Pruner(ABC):
         if traffic := self._traffic():
             with listening(*traffic):
                 run_over(self.model, batches, forward)
+
+    @contextmanager
+    def _detached_if_refused(self) -> Iterator[None]:
+        """Around what a constructor does once the masks are in the network."""
+        try:
+            yield
+        except MicrogliaError:
+            self.detach()
+            raise
 
     def _prune(self, scores: Scores) -> Change:
         """Keep the units of highest score that the budget allows."""

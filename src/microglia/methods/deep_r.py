@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from microglia.errors import ConfigError, MicrogliaError
+from microglia.errors import ConfigError
 from microglia.methods.change import Change
 from microglia.methods.parts.draw import drawn
 from microglia.methods.parts.held import Held
@@ -79,11 +79,8 @@ class DeepR(WeightPruner):
         self._signs = Held({n: signs(w) for n, w in self.masks.weights.items()})
         self._parts["signs"] = self._signs
         if "traffic" not in self._parts:
-            try:
+            with self._detached_if_refused():
                 self._draw()
-            except MicrogliaError:
-                self.detach()
-                raise
 
     def _draw(self) -> None:
         self._prune({n: torch.rand(k, generator=self.generator) for n, k in self.sizes().items()})

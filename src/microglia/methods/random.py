@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from microglia.errors import MicrogliaError
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scores import random_scores
 
@@ -25,8 +24,5 @@ class Random(ChannelPruner):
 
     def __init__(self, model: nn.Module, **settings: Any) -> None:
         super().__init__(model, scope="layer", **settings)
-        try:
-            self.change = self._prune(random_scores(self.structure, self.generator))
-        except MicrogliaError:
-            self.detach()
-            raise
+        with self._detached_if_refused():
+            self._prune(random_scores(self.structure, self.generator))

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from microglia.errors import MicrogliaError
 from microglia.methods.weights import WeightPruner
 
 
@@ -24,8 +23,5 @@ class RandomWeights(WeightPruner):
     def __init__(self, model: nn.Module, **settings: Any) -> None:
         super().__init__(model, scope="layer", **settings)
         scores = {n: torch.rand(k, generator=self.generator) for n, k in self.sizes().items()}
-        try:
-            self.change = self._prune(scores)
-        except MicrogliaError:
-            self.detach()
-            raise
+        with self._detached_if_refused():
+            self._prune(scores)

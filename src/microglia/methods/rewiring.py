@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from microglia.errors import ConfigError, MicrogliaError
+from microglia.errors import ConfigError
 from microglia.methods.parts.gradient import DenseGradient
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, top
@@ -62,13 +62,9 @@ class RewiringPruner(WeightPruner):
         self._gradient = DenseGradient(decay=DECAY if self.grow_by == "momentum" else 0.0)
         if self.grow_by != "random":
             self._parts["gradient"] = self._gradient
-        if "synops" in (self.budget.target or {}):
-            return
-        try:
-            self._update()
-        except MicrogliaError:
-            self.detach()
-            raise
+        if "synops" not in (self.budget.target or {}):
+            with self._detached_if_refused():
+                self._update()
 
     def _due(self) -> bool:
         return self._acts(self.steps)

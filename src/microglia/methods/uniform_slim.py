@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microglia.errors import MicrogliaError
 from microglia.methods.channels import ChannelPruner
 
 
@@ -33,11 +32,8 @@ class UniformSlim(ChannelPruner):
     def __init__(self, model: nn.Module, **settings: Any) -> None:
         super().__init__(model, scope="layer", **settings)
         order = {g.name: torch.arange(g.size, 0, -1).float() for g in self.structure.groups}
-        try:
-            self.change = self._prune(order)
-        except MicrogliaError:
-            self.detach()
-            raise
+        with self._detached_if_refused():
+            self._prune(order)
         self._widen_spread(self.masks.keep())
 
     def _widen_spread(self, keep: dict[str, Tensor]) -> None:
