@@ -127,7 +127,7 @@ class DeepR(WeightPruner):
         chosen = torch.zeros_like(active).index_fill_(0, dormant[place], True)
         for name, grown in zip(names, chosen.split([self.sizes()[n] for n in names]), strict=True):
             grown = grown.view(self.masks.mask(name).shape)
-            self.masks.weights[name][grown] = NEW * self._signs.tensors[name][grown]
+            self.masks.weights[name][grown] = NEW * self._signs[name][grown]
             self.masks.mask(name).logical_or_(grown)
 
     def _due(self) -> bool:
@@ -135,7 +135,7 @@ class DeepR(WeightPruner):
 
     def _update(self) -> Change:
         self._holding = self.steps == self.schedule.until
-        before, after = self._reported.tensors, self.masks.keep()
-        self._reported.tensors = after
+        before = self._reported.tensors
+        after = self._reported.tensors = self.masks.keep()
         self.changes += 1
         return Change.between(before, after, step=self.steps, units=self.prunes)

@@ -12,7 +12,7 @@ from microglia.errors import ConfigError
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.bcm import BCM
-from microglia.methods.parts.memory import Memory
+from microglia.methods.parts.held import Held
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, top
 
@@ -79,7 +79,7 @@ class DPAP(ChannelPruner):
         super().__init__(model, **settings)
         self._parts["bcm"] = self._bcm = BCM(model, self._whole)
         survival = {g.name: torch.full((g.size,), 10.0) for g in self.structure.groups}
-        self._parts["survival"] = self._survival = Memory(survival)
+        self._parts["survival"] = self._survival = Held(survival)
 
     def _due(self) -> bool:
         due = self.steps == self.schedule.until or self.schedule.due(self.steps)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from microglia.errors import ConfigError
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
-from microglia.methods.parts.memory import Memory
+from microglia.methods.parts.held import Held
 from microglia.methods.parts.ranges import SynapticRanges
 from microglia.methods.parts.regrowth import GradientSignal
 from microglia.methods.parts.schedule import Interval
@@ -81,10 +81,10 @@ class SDSNN(ChannelPruner):
         weights = {name: model.get_parameter(name).detach() for name in sorted(names)}
         self._ranges = SynapticRanges(weights, kappa=kappa)
         self._signal = GradientSignal(model, self.structure, samples=None)
-        rho = {f"closed.{g.name}": torch.tensor(strength / 2) for g in groups}
-        called = {f"called.{g.name}": torch.zeros(g.size) for g in groups}
-        self._memory = Memory(rho | called)
-        self._parts |= {"ranges": self._ranges, "signal": self._signal, "memory": self._memory}
+        self._rho = Held({g.name: torch.tensor(strength / 2) for g in groups})
+        self._called = Held({g.name: torch.zeros(g.size) for g in groups})
+        self._parts |= {"ranges": self._ranges, "signal": self._signal}
+        self._parts |= {"rho": self._rho, "called": self._called}
 
     def _due(self) -> bool:
         every, until = self.schedule.every, self.schedule.until
@@ -124,10 +124,9 @@ class SDSNN(ChannelPruner):
     def _regenerated(self, group: str, closed: Tensor, signal: Tensor, n: int) -> Tensor:
         """The closed channels that come back."""
         share = min(0.99, (65 + 1.1 ** min(n, 99)) / 100)
-        called = self._memory[f"called.{group}"]
-        called = (called + 1) * (closed & (signal > signal.quantile(share)))
+        called = (self._called[group] + 1) * (closed & (signal > signal.quantile(share)))
         grown = called > self.kappa
-        self._memory[f"called.{group}"] = called * ~grown
+        self._called[group] = called * ~grown
         return grown
 
     def _share(self, group: Group, keep: Keep, n: int) -> float:
@@ -135,8 +134,8 @@ class SDSNN(ChannelPruner):
         readers = [g for g in self.structure.groups if set(g.layers) & set(group.readers)]
         following = [int(keep[g.name].sum()) for g in readers] or [int(keep[group.name].sum())]
         ratio = int(keep[group.name].sum()) * len(following) / sum(following)
-        rho = self._memory[f"closed.{group.name}"] + self.strength * math.exp(-n / 5) * ratio
-        self._memory[f"closed.{group.name}"] = rho
+        rho = self._rho[group.name] + self.strength * math.exp(-n / 5) * ratio
+        self._rho[group.name] = rho
         return float(rho)
 
     def _importance(self) -> Scores:
