@@ -94,7 +94,7 @@ class ADMM(WeightPruner):
         return on_device(self._z.tensors, name, device), on_device(self._u.tensors, name, device)
 
     def _due(self) -> bool:
-        return self.steps == self.schedule.until or self.schedule.due(self.steps)
+        return self.schedule.due_or_last(self.steps)
 
     @torch.no_grad()
     def _update(self) -> Change:

@@ -131,7 +131,7 @@ class DeepR(WeightPruner):
             self.masks.mask(name).logical_or_(grown)
 
     def _due(self) -> bool:
-        return self.steps == self.schedule.until or self.schedule.due(self.steps)
+        return self.schedule.due_or_last(self.steps)
 
     def _update(self) -> Change:
         self._holding = self.steps == self.schedule.until

@@ -82,7 +82,7 @@ class DPAP(ChannelPruner):
         self._parts["survival"] = self._survival = Held(survival)
 
     def _due(self) -> bool:
-        due = self.steps == self.schedule.until or self.schedule.due(self.steps)
+        due = self.schedule.due_or_last(self.steps)
         if not due and self.steps % self.schedule.every == 0:
             self._bcm.clear()  # what the warm-up showed says little of the network that follows
         return due

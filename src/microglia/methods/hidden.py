@@ -113,7 +113,7 @@ class HiddenPruner(WeightPruner):
             self.masks.mask(name).copy_(mask)
 
     def _due(self) -> bool:
-        return self.steps == self.schedule.until or self.schedule.due(self.steps)
+        return self.schedule.due_or_last(self.steps)
 
     def _update(self) -> Change:
         before = self._reported.tensors

@@ -90,7 +90,7 @@ class SDSNN(ChannelPruner):
         every, until = self.schedule.every, self.schedule.until
         if self.steps % every == 0 and (until is None or self.steps <= until):
             self._develop()
-        due = self.steps == until or self.schedule.due(self.steps)
+        due = self.schedule.due_or_last(self.steps)
         if not due and self.steps % every == 0:
             self._signal.clear()  # what the warm-up showed says little of the network that follows
         return due
