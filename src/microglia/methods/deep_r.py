@@ -80,10 +80,7 @@ class DeepR(WeightPruner):
         self._parts["signs"] = self._signs
         if "traffic" not in self._parts:
             with self._detached_if_refused():
-                self._draw()
-
-    def _draw(self) -> None:
-        self._prune({n: torch.rand(k, generator=self.generator) for n, k in self.sizes().items()})
+                self._prune(self._random())
 
     @property
     def _together(self) -> list[tuple[str, ...]]:
@@ -99,7 +96,7 @@ class DeepR(WeightPruner):
             super()._after()
             return
         if not self.changes:
-            self._draw()
+            self._prune(self._random())
         counts = [(names, self._active(names)) for names in self._together]
         floors = [((name,), self._least(name)) for name in self.sizes()]
         rates = self._rates()

@@ -130,8 +130,7 @@ class HiddenPruner(WeightPruner):
 
     def _importance(self) -> Scores:
         if self._holding:  # projected again, to less: θ is long past
-            weights = self.masks.weights.items()
-            return {name: w.detach().abs().flatten().cpu() for name, w in weights}
+            return self._magnitudes()
         return {name: self._rank(name) for name in self._theta.tensors}
 
     def _rank(self, name: str) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from microglia.methods.weights import WeightPruner
@@ -22,6 +21,5 @@ class RandomWeights(WeightPruner):
 
     def __init__(self, model: nn.Module, **settings: Any) -> None:
         super().__init__(model, scope="layer", **settings)
-        scores = {n: torch.rand(k, generator=self.generator) for n, k in self.sizes().items()}
         with self._detached_if_refused():
-            self._prune(scores)
+            self._prune(self._random())

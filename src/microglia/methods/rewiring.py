@@ -79,15 +79,6 @@ class RewiringPruner(WeightPruner):
             self._gradient.take(self.masks.weights)
         super()._before()
 
-    def _random(self) -> Scores:
-        return {n: torch.rand(k, generator=self.generator) for n, k in self.sizes().items()}
-
-    def _magnitudes(self) -> Scores:
-        """|w|; also what `scores()` tells of."""
-        weights = self.masks.weights.items()
-        self.last_scores = {n: w.detach().abs().flatten().cpu() for n, w in weights}
-        return self.last_scores
-
     def _signal(self) -> Scores:
         """What closed weights are opened by."""
         if self.grow_by == "random":
@@ -106,6 +97,7 @@ class RewiringPruner(WeightPruner):
     def _rewired(self, counts: Mapping[str, int], rate: float) -> Keep:
         """The masks after this fraction of each layer's weights has closed and so many are open."""
         magnitudes, signal, keep = self._magnitudes(), self._signal(), {}
+        self.last_scores = magnitudes
         for name, mask in self.masks.keep().items():
             count, now = counts[name], int(mask.sum())
             moved = min(round(rate * now), mask.numel() - count)  # so many places are free

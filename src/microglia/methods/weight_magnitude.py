@@ -29,4 +29,4 @@ class WeightMagnitude(WeightPruner):
 
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
         self._count_traffic(batches, forward)
-        return {n: w.detach().abs().flatten().cpu() for n, w in self.masks.weights.items()}
+        return self._magnitudes()

@@ -104,6 +104,15 @@ class WeightPruner(Pruner):
     def _after(self) -> None:
         self.masks.apply()
 
+    def _magnitudes(self) -> dict[str, Tensor]:
+        """|w| of every weight, [numel]."""
+        weights = self.masks.weights.items()
+        return {name: w.detach().abs().flatten().cpu() for name, w in weights}
+
+    def _random(self) -> dict[str, Tensor]:
+        """A random number for every weight, [numel], even in [0, 1)."""
+        return {n: torch.rand(k, generator=self.generator) for n, k in self.sizes().items()}
+
     def _rates(self) -> dict[int, float]:
         """The learning rate of each parameter of the optimizer, by its id."""
         assert self.optimizer is not None
