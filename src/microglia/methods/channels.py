@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError, nearest
 from microglia.gates import Gates
-from microglia.methods.base import Propose, Pruner
+from microglia.methods.allotting import Propose
+from microglia.methods.base import Pruner
 from microglia.methods.parts.budget import cost_function
 from microglia.methods.parts.clock import channels_for_time
 from microglia.methods.parts.prunable import named, prunable_groups

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError
 from microglia.gates import WeightMasks
-from microglia.methods.base import Propose, Pruner
+from microglia.methods.allotting import Propose
+from microglia.methods.base import Pruner
 from microglia.methods.parts.prunable import named, prunable_weights
 from microglia.methods.parts.traffic import Traffic
 from microglia.structure import Keep, Structure, output_axis
