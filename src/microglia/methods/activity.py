@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from microglia.errors import ConfigError
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scores import ActivityScore
 from microglia.methods.parts.traffic import Traffic
@@ -37,7 +36,5 @@ class Activity(ChannelPruner):
         for part in listeners:
             part.clear()
         with listening(*listeners):
-            count = run_over(self.model, batches, forward)
-        if not count:
-            raise ConfigError("calibrate() was given no batch; pass some of the training data")
+            run_over(self.model, batches, forward, needed=True)
         return self._rates.mean()

@@ -98,9 +98,10 @@ class Allotting(ABC):
             return propose(self._solved)
         traffic = self._parts.get("traffic")
         if isinstance(traffic, Traffic) and not traffic.seen():
+            first = "pass calibrate(batches) some data, or " if self.needs == "trained" else ""
             raise ConfigError(
-                f"'{self.name}' can't meet a target on SynOps before the network has run: pass "
-                "calibrate(batches) some data, or ask for macs"
+                f"'{self.name}' can't meet a target on SynOps before the network has run: {first}"
+                "ask for parameters or macs"
             )
         cost = self._cost(quantity, traffic.density() if isinstance(traffic, Traffic) else {})
         if self._dense_cost is None:  # of the network as it came, however it fires later

@@ -81,11 +81,9 @@ class SBC(WeightPruner):
         try:
             with listening(*self._traffic()):
                 enough = lambda: self.samples is not None and seen.samples >= self.samples  # noqa: E731
-                count = run_over(self.model, batches, run, enough=enough)
+                run_over(self.model, batches, run, enough=enough, needed=True)
         finally:
             seen.remove()
-        if not count:
-            raise ConfigError("calibrate() was given no batch; pass some of the training data")
         self._hessians = {n: obs.damped(h, self.damping) for n, h in seen.mean().items()}
         return {name: self._allotted(name, w.detach()) for name, w in self.masks.weights.items()}
 
