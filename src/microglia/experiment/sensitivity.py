@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError
 from microglia.frameworks import fresh_copy
-from microglia.methods.parts.prunable import prunable
+from microglia.methods.parts.prunable import prunable_groups
 from microglia.methods.parts.scope import top
 from microglia.methods.parts.scores import ActivityScore, filter_magnitude
 from microglia.methods.parts.trained import call, listening, run_over
@@ -88,8 +88,8 @@ def layer_sensitivity(
     for sparsity in sparsities:
         if not 0 < sparsity < 1:
             raise ConfigError(f"sparsities: wanted fractions in (0, 1), got {sparsity}")
-    structure = prunable(
-        analyse(model, example_input), (), residual=residual, linear=linear, name="sensitivity"
+    structure = prunable_groups(
+        analyse(model, example_input), (), residual=residual, linear=linear, method="sensitivity"
     )
     scores = _scores(model, structure, calibration, score)
     accuracy = {}
