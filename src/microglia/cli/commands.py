@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -27,7 +28,7 @@ from microglia.experiment.clocked import clocked
 from microglia.experiment.columns import caption_of
 from microglia.experiment.config import DENSE, method_options
 from microglia.experiment.provenance import busy, provenance
-from microglia.experiment.run_dir import CONFIG, hold_config, unfinished
+from microglia.experiment.run_dir import CONFIG, hold_config, unfinished, working_alone
 from microglia.experiment.sensitivity import Score
 from microglia.experiment.toml import read_table, set_key, unset_keys
 from microglia.experiment.trial import train_dense
@@ -104,15 +105,17 @@ def sensitivity(
         )
     config = _config(path / CONFIG if path.is_dir() else path, flags)
     work = path if path.is_dir() else out or Path("runs") / "sensitivity"
-    hold_config(config, work, remedy="name another folder with --out")
-    bench = Bench.open(config, work, progress=progress, resume=True)
+    work.mkdir(parents=True, exist_ok=True)
     seed = config.seeds[0]
-    if path.is_dir() and not has_checkpoint(bench.folder(DENSE, seed)):
-        raise DataError(
-            f"'{path}' has no dense network; run `microglia sensitivity` on its config instead."
-        )
-    keep_freed_memory()  # the process is ours
-    dense = train_dense(bench, seed).model.to(bench.device)
+    with nullcontext() if path.is_dir() else working_alone(work, f"--out: '{work}'"):
+        hold_config(config, work, remedy="name another folder with --out")
+        bench = Bench.open(config, work, progress=progress, resume=True)
+        if path.is_dir() and not has_checkpoint(bench.folder(DENSE, seed)):
+            raise DataError(
+                f"'{path}' has no dense network; run `microglia sensitivity` on its config instead."
+            )
+        keep_freed_memory()  # the process is ours
+        dense = train_dense(bench, seed).model.to(bench.device)
     found = layer_sensitivity(
         dense,
         bench.validation_batches(),
