@@ -63,7 +63,7 @@ def load_splits(
         )
 
     found = _load(load, train_rows, validation_rows, validation_share)
-    empty = sorted(set(range(len(found.train.classes))) - set(found.train.labels.tolist()))
+    empty = sorted(set(range(len(found.train.classes))) - set(found.train.labels.unique().tolist()))
     if empty:
         raise DataError(
             f"{source}: the class '{found.train.classes[empty[0]]}' has no sample among those that "
