@@ -206,8 +206,9 @@ class PruningConfig:
 
     @property
     def needs_dense(self) -> bool:
-        """Whether the method or its fine-tuning starts from the dense network."""
-        return bool(self.distill) or method_named(self.method).needs == "trained"
+        """Whether the method or its fine-tuning starts, or learns, from the dense network."""
+        cls = method_named(self.method)
+        return bool(self.distill) or cls.needs == "trained" or "teacher" in cls.settings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +285,7 @@ class RunConfig:
 
 
 _SET_ELSEWHERE = (
-    "example_input optimizer ledger seed sparsity target every warmup until "
+    "example_input optimizer ledger seed teacher sparsity target every warmup until "
     "protect floor round_to residual linear"
 ).split()
 
