@@ -97,6 +97,11 @@ class RecurrentNetwork:
     def __len__(self) -> int:
         return int(self.weights.shape[0])
 
+    @property
+    def refractory_steps(self) -> int:
+        """The refractory time in steps of the grid."""
+        return round(self.refractory / self.dt)
+
     def with_weights(self, weights: sparse.csr_array) -> RecurrentNetwork:
         """The same neurons with other synapses."""
         return replace(self, weights=weights)
