@@ -20,6 +20,7 @@ SOURCE = Path(mg.__file__).parent
 ORDER = [
     {"errors"},
     {"frameworks"},
+    {"simulation"},
     {"structure"},
     {"gates"},
     {"surgery"},
@@ -34,7 +35,8 @@ ORDER = [
 PLACE = {room: i for i, rooms in enumerate(ORDER) for room in rooms}
 # These measure, build and load networks of anybody's, pruned or not.
 ALONE = {"networks", "data", "metrics", "runtime"}
-CORE = {"", "errors", "frameworks", "structure", "gates", "surgery", "methods", "metrics"}
+CORE = {"", "errors", "frameworks", "simulation", "structure", "gates", "surgery", "methods"}
+CORE |= {"metrics"}
 STANDS_ON = {"torch", "numpy", "scipy", "safetensors"}
 
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -81,7 +83,7 @@ def test_imports_never_go_left(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_the_core_stands_on_four_packages(path: Path) -> None:
-    """But for the files that are named after the one framework that they know."""
+    """But for the files that are named after the one framework or compiler that they know."""
     room = room_of(path)
     if room not in CORE:
         return
@@ -89,7 +91,7 @@ def test_the_core_stands_on_four_packages(path: Path) -> None:
         top = name.split(".")[0]
         if top in sys.stdlib_module_names or top in STANDS_ON or top == "microglia":
             continue
-        assert room == "frameworks", f"{path}:{line} imports {name}"
+        assert room in {"frameworks", "simulation"}, f"{path}:{line} imports {name}"
         assert path.stem == top, f"{path}:{line} imports {name}"
 
 
@@ -118,7 +120,7 @@ import importlib.machinery
 import sys
 
 EXTRAS = set("spikingjelly snntorch norse nir lightning torchmetrics typer rich sklearn".split())
-EXTRAS |= set("pyarrow PIL datasets plotly torchvision".split())
+EXTRAS |= set("pyarrow PIL datasets plotly torchvision numba".split())
 
 
 class Refuse(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -9,21 +9,34 @@ from typing import Any
 
 from microglia.errors import ConfigError, nearest
 from microglia.networks.blocks import Network, set_timesteps
+from microglia.networks.hrsnn import CHRSNN, HRSNN
 from microglia.networks.layers import Neuron, Norm
 from microglia.networks.plain import PLANS, Plain
+from microglia.networks.population import CHRSNNConfig, Gamma, HRSNNConfig
 from microglia.networks.preresnet import PreResNet
+from microglia.networks.readout import SpikeReadout, filtered
 from microglia.networks.resnet19 import ResNet19
+from microglia.networks.wiring import Distance, SmallWorld
 from microglia.networks.zoo import MODULES, WITH_OWN_NEURON, zoo_network
 
 __all__ = [
+    "CHRSNN",
+    "HRSNN",
     "PLANS",
+    "CHRSNNConfig",
+    "Distance",
+    "Gamma",
+    "HRSNNConfig",
     "Network",
     "Neuron",
     "Norm",
     "Plain",
     "PreResNet",
     "ResNet19",
+    "SmallWorld",
+    "SpikeReadout",
     "build",
+    "filtered",
     "network_names",
     "set_timesteps",
 ]

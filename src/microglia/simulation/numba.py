@@ -1,0 +1,82 @@
+"""The steps of the grid, compiled: one sample after the other, so that its state stays in cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def _advance(
+    starts: Array,
+    rows: Array,
+    values: Array,
+    alpha: Array,
+    beta: Array,
+    theta: Array,
+    subtract: bool,
+    hold: int,
+    x: Array,
+    v: Array,
+    i: Array,
+    fired: Array,
+    held: Array,
+    spikes: Array,
+    potentials: Array,
+    currents: Array,
+) -> None:
+    """C steps of B samples, in place.
+
+    Args:
+        starts, rows, values: W as CSC; the synapses out of neuron j begin at starts[j].
+        alpha, beta, theta: [N].
+        subtract: how neurons reset; `hold` is their refractory time in steps.
+        x: b + W_in u + noise [C, B, N].
+        v, i, fired, held: the state [B, N].
+        spikes: written [C, B, N]; `potentials` and `currents` too, unless they are empty.
+    """
+    B, N = v.shape
+    arrived, sources = np.zeros(N), np.empty(N, np.int64)
+    for b in range(B):
+        count = 0
+        for n in range(N):
+            if fired[b, n]:
+                sources[count] = n
+                count += 1
+        for t in range(x.shape[0]):
+            for source in sources[:count]:
+                for k in range(starts[source], starts[source + 1]):
+                    arrived[rows[k]] += values[k]
+            count = 0
+            for n in range(N):
+                current = i[b, n] * alpha[n] + arrived[n]
+                i[b, n], arrived[n] = current, 0.0
+                h, spike = v[b, n], False
+                if held[b, n] > 0:
+                    held[b, n] -= 1
+                else:
+                    h = beta[n] * h + (1.0 - beta[n]) * (current + x[t, b, n])
+                    spike = h >= theta[n]
+                if spike:
+                    v[b, n] = h - theta[n] if subtract else 0.0
+                    held[b, n] = hold
+                    sources[count] = n
+                    count += 1
+                else:
+                    v[b, n] = h
+                spikes[t, b, n] = spike
+                if len(potentials):
+                    potentials[t, b, n] = h
+                if len(currents):
+                    currents[t, b, n] = current
+        for n in range(N):
+            fired[b, n] = False
+        for source in sources[:count]:
+            fired[b, source] = True
+
+
+advance = numba.njit(cache=True)(_advance)

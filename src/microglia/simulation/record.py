@@ -1,0 +1,96 @@
+"""What a simulation leaves: spikes as events, and the state to go on from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where B samples of a network stand after a step; the next step follows from it alone.
+
+    `v` and `i` are V and I [B, N], `fired` is S of the last step [B, N], and `held` for how many
+    steps more a neuron is refractory [B, N].
+    """
+
+    v: Array
+    i: Array
+    fired: Array
+    held: Array
+
+    @staticmethod
+    def rest(B: int, N: int) -> State:
+        """All at rest: V = I = S = 0."""
+        zeros = np.zeros((B, N))
+        return State(zeros, zeros.copy(), zeros.astype(bool), zeros.astype(np.int64))
+
+    def copy(self) -> State:
+        return State(self.v.copy(), self.i.copy(), self.fired.copy(), self.held.copy())
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Simulation:
+    """T steps of B samples of a network of N neurons.
+
+    Attributes:
+        steps, samples, neurons: spike k is neuron `neurons[k]` of sample `samples[k]` at step
+            `steps[k]`; sorted in this order.
+        shape: (T, B, N).
+        batched: whether the drive had a batch axis; the arrays below lack it where it hadn't.
+        potentials: H, before reset, if it was recorded [T, (B,) N]; that of a refractory neuron is
+            the V at which it is held.
+        currents: I, if it was recorded [T, (B,) N].
+        state: the state after the last step.
+    """
+
+    steps: Array
+    samples: Array
+    neurons: Array
+    shape: tuple[int, int, int]
+    batched: bool
+    potentials: Array | None
+    currents: Array | None
+    state: State
+
+    def raster(self) -> Array:
+        """Spikes as booleans [T, (B,) N]."""
+        spikes = np.zeros(self.shape, dtype=bool)
+        spikes[self.steps, self.samples, self.neurons] = True
+        return spikes if self.batched else spikes[:, 0]
+
+    def counts(self) -> Array:
+        """Spikes of each neuron [(B,) N]."""
+        _, B, N = self.shape
+        counts = np.bincount(self.samples * N + self.neurons, minlength=B * N).reshape(B, N)
+        return counts if self.batched else counts[0]
+
+    def filtered(self, tau: float, *, dt: float, every: int = 1) -> Array:
+        """Spikes through an exponential filter, r[t] = e^(−dt/τ) r[t−1] + S[t] [T, (B,) N].
+
+        Of every `every`-th step alone, the last one of each run: [T // every, (B,) N]. `tau` and
+        `dt` are in seconds.
+        """
+        T, B, N = self.shape
+        kept = float(np.exp(-dt / tau))
+        ends = np.searchsorted(self.steps, np.arange(T + 1))
+        trace = np.zeros((B, N))
+        traces = np.empty((T // every, B, N))
+        for t in range(T // every * every):
+            trace *= kept
+            now = slice(ends[t], ends[t + 1])
+            trace[self.samples[now], self.neurons[now]] += 1
+            if (t + 1) % every == 0:
+                traces[t // every] = trace
+        return traces if self.batched else traces[:, 0]
+
+    def synops(self, weights: sparse.csr_array) -> int:
+        """How often a spike met a synapse of `weights` [N, N] that isn't zero."""
+        out = np.bincount(weights.indices[weights.data != 0], minlength=self.shape[2])
+        return int(out[self.neurons].sum())
