@@ -130,6 +130,9 @@ def build_network(config: NetworkConfig, image: Sequence[int], *, classes: int) 
         alpha=config.alpha,
         surrogate=config.surrogate,
         reset=config.reset,
+        detach_reset=config.detach_reset,
+        beta=config.beta,
+        tau_a=config.tau_a,
         norm=config.norm,
         cnf=config.cnf,
     )

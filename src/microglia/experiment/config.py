@@ -41,6 +41,9 @@ class NetworkConfig:
     alpha: float | None = None
     surrogate: str | None = None
     reset: str | None = None
+    detach_reset: bool | None = None
+    beta: float | None = None
+    tau_a: float | None = None
     norm: str | None = None
     cnf: str | None = None
 
