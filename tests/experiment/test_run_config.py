@@ -119,6 +119,7 @@ def test_the_shipped_examples_are_valid() -> None:
         ("training", {"device": "tpu"}, r"training\.device"),
         ("data", {"train_rows": [5, 5]}, r"data\.train_rows"),
         ("data", {"batch_size": 0}, r"data\.batch_size"),
+        ("data", {"cutout": -1}, r"data\.cutout.*at least 0"),
         ("output", {"directory": ""}, r"output\.directory"),
         ("output", {"latency_repeats": 0}, r"output\.latency_repeats"),
         ("", {"seeds": []}, r"seeds"),

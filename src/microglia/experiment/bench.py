@@ -50,7 +50,8 @@ class Bench:
         )
 
     def training_batches(self, seed: int) -> Batches:
-        return self._batches(self.splits.train, seed=seed, augment=self.config.data.augment)
+        data = self.config.data
+        return self._batches(self.splits.train, seed=seed, augment=data.augment, cutout=data.cutout)
 
     def validation_batches(self) -> Batches:
         return self._in_order(self.splits.validation)
