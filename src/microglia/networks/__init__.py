@@ -68,7 +68,8 @@ def build(
     ``channels`` and ``size`` are the input's channels and side in pixels; ``size`` None means the
     network's usual one (32, for "digits" 8, for "vggsnn" 48), and matters only where a read-out is
     sized for it. ``T`` is the number of time steps for which an image is shown. ``width``
-    multiplies the channels of every layer, rounded to multiples of 8 (our own networks only).
+    multiplies the channels of every layer, rounded to multiples of 8 (our own networks only;
+    `UniformSlim` narrows SpikingJelly's, by cutting them).
 
     ``neuron`` is "lif", "if", "plif", "alif", or None for the network's own choice; ``tau`` its
     time constant in time steps (None: 2), ``surrogate`` "sigmoid" (if None), "atan" or "triangle",
@@ -114,7 +115,10 @@ def build(
         arguments["norm"] = norm or "bn"
     else:
         if width != 1:
-            raise ConfigError(f"width: '{name}' comes at width 1 only, got {width}")
+            raise ConfigError(
+                f"width: '{name}' comes at width 1 only, got {width}. Build it whole and narrow it "
+                "by mg.UniformSlim (pruning.method = 'uniform-slim') before it trains"
+            )
         if norm not in (None, "bn"):
             raise ConfigError(f"norm: '{name}' comes with batch norm only, got '{norm}'")
         if cnf is not None:
