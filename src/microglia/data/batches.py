@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from microglia.data.augment import augmentation
+from microglia.data.cache import ROWS_OR_SIZE
 from microglia.data.encode import ENCODERS, delta, latency, poisson
 from microglia.data.images import Images
-from microglia.errors import ConfigError, TrainingError, nearest
+from microglia.errors import ConfigError, TrainingError, memory_for, nearest
 
 
 class Batches:
@@ -93,8 +94,9 @@ class Batches:
         self._resume = 0  # batches that the next pass skips
         try:
             self.device = torch.device(device)
-            self._images = images.images.to(self.device)
-            self._labels = images.labels.to(self.device)
+            with memory_for(f"moving the images to '{device}'", lower=ROWS_OR_SIZE):
+                self._images = images.images.to(self.device)
+                self._labels = images.labels.to(self.device)
         except (RuntimeError, AssertionError) as fault:
             raise TrainingError(
                 f"device: '{device}' can't take the images: {str(fault).splitlines()[0]}"
