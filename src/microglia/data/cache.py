@@ -44,6 +44,7 @@ def cached(name: str, *, key: Mapping[str, object], make: Callable[[], Images]) 
         images = make()
     try:
         _write(path, images)
+        return _read(path)  # whose memory is the file's, where the system may take it back
     except (OSError, SafetensorError) as fault:
         warnings.warn(
             f"the image cache can't be written, so '{name}' will be decoded again next time: "
