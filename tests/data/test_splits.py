@@ -1,5 +1,7 @@
 """Training, validation and test sets that belong together."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from image_sources import WriteParquet, encode, pixels
@@ -81,3 +83,20 @@ def test_a_part_at_the_end_is_held_out_without_a_copy(folder: str) -> None:
     train, held = (s.images.untyped_storage() for s in (splits.train, splits.validation))
     assert train.data_ptr() == held.data_ptr()
     assert (len(splits.train), len(splits.validation)) == (25, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"), [("a.npz", "load_sequences"), ("a.csv", "read_series")]
+)
+def test_a_file_of_another_kind_names_its_reader(tmp_path: Path, name: str, reader: str) -> None:
+    (tmp_path / name).write_text("x")
+    with pytest.raises(DataError, match=f"no images; .*{reader}"):
+        load_splits(tmp_path / name)
+
+
+@pytest.mark.parametrize("rows", [range(5, 11), range(3, 3)])
+def test_rows_that_there_are_not_are_refused(rows: range) -> None:
+    pixels = torch.zeros(10, 1, 2, 2, dtype=torch.uint8)
+    whole = Images.measured(pixels, torch.arange(10), tuple("abcdefghij"))
+    with pytest.raises(DataError, match="of 10 images, whose rows run from 0 to 9"):
+        whole.subset(rows)

@@ -73,7 +73,11 @@ class Images:
         """
         if isinstance(rows, range):
             if len(rows) == 0 or min(rows) < 0 or max(rows) >= len(self):
-                raise DataError(f"rows: {rows} is empty or leaves 0 to {len(self) - 1}")
+                raise DataError(
+                    f"rows: {rows.start} to {rows.stop} wanted of {len(self)} images, whose rows "
+                    f"run from 0 to {len(self) - 1}; take others (data.train_rows, "
+                    "data.validation_rows)"
+                )
             rows = torch.tensor(rows)
         if len(rows) and bool((rows.diff() == 1).all()):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
