@@ -41,6 +41,9 @@ class NetworkConfig:
     alpha: float | None = None
     surrogate: str | None = None
     reset: str | None = None
+    detach_reset: bool | None = None
+    beta: float | None = None
+    tau_a: float | None = None
     norm: str | None = None
     cnf: str | None = None
 
@@ -56,11 +59,12 @@ class DataConfig:
     """Where the images come from; see `microglia.data.load_splits`.
 
     Rows are `[first, end)` of the training part; `validation_share` takes instead the last part of
-    each class. Pixels are normalised, or through an `encoder`, "poisson" or "latency", spikes of
-    `network.T` steps. Events become `network.T` frames, cut by "time" or by "count", and with
-    `equalise` each recording is divided by its mean; the encoder "delta" leaves the changes of at
-    least `threshold` from frame to frame. The validation images are only watched; the test images
-    are measured once, at the end.
+    each class. `augment` changes the training images; `cutout` is the side in pixels of the square
+    that it blackens (None: as `augment` says, 0: none). Pixels are normalised, or through an
+    `encoder`, "poisson" or "latency", spikes of `network.T` steps. Events become `network.T`
+    frames, cut by "time" or by "count", and with `equalise` each recording is divided by its mean;
+    the encoder "delta" leaves the changes of at least `threshold` from frame to frame. The
+    validation images are only watched; the test images are measured once, at the end.
     """
 
     source: str
@@ -74,11 +78,14 @@ class DataConfig:
     validation_share: float | None = None
     batch_size: int = 64
     augment: str = "none"
+    cutout: int | None = None
     encoder: str = "direct"
     threshold: float = 1.0
 
     def __post_init__(self) -> None:
         _check("data.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+        if self.cutout is not None:
+            _check("data.cutout", self.cutout, self.cutout >= 0, "at least 0")
         if self.split_by not in SPLITS_BY:
             raise ConfigError(
                 f"data.split_by: '{self.split_by}' is unknown."

@@ -22,7 +22,8 @@ class UniformSlim(ChannelPruner):
 
     which is exact for PyTorch's default and every other fan-in rule; a fan-out rule would scale by
     the outputs' ratio, which differs in the first and the last layer alone. With
-    `target={"parameters": f}` the width is solved to within one channel.
+    `target={"parameters": f}` the width is solved to within one channel. The network need not come
+    at several widths: SpikingJelly's SEW- and MS-ResNets are narrowed as ours are.
     """
 
     name = "uniform-slim"

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from microglia.errors import ConfigError
+from microglia.errors import ConfigError, memory_for
 from microglia.frameworks import reset
 from microglia.methods.parts.watch import Listener
 from microglia.structure import as_arguments
 
 Forward = Callable[[nn.Module, Any], Any]
 """(network, inputs of a batch) -> whatever; runs all timesteps."""
+
+BATCH_OR_T = "the size of these batches (data.batch_size) or network.T"
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
@@ -49,6 +51,7 @@ def run_over(
     Raises:
         ConfigError: no batches, such as a tensor, whose rows would be taken for them; or not one,
             where one is `needed`.
+        TrainingError: memory ran out.
     """
     if isinstance(batches, Tensor):
         raise ConfigError("calibrate: wanted batches, got one tensor; pass a list, [tensor]")
@@ -64,7 +67,8 @@ def run_over(
             for batch in batches:
                 inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
                 reset(model)
-                forward(model, tree_map_only(Tensor, lambda x: x.to(device), inputs))
+                with memory_for(f"calibrating on batch {count}", lower=BATCH_OR_T):
+                    forward(model, tree_map_only(Tensor, lambda x: x.to(device), inputs))
                 count += 1
                 if enough():
                     break
