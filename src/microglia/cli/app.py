@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from microglia.cli import report
 from microglia.errors import ConfigError
 
 app = typer.Typer(
@@ -415,6 +416,9 @@ def measure(
     commands.measure(
         Console(), target, data=data, batch_size=batch_size, device=device, as_json=as_json
     )
+
+
+app.command(epilog=report.EXAMPLES)(report.report)
 
 
 @app.command()

@@ -25,7 +25,6 @@ from microglia.experiment import (
     compare_table,
     layer_sensitivity,
     markdown,
-    paper_figures,
     recipes,
     rivals,
     sca_paper,
@@ -33,6 +32,7 @@ from microglia.experiment import (
 from microglia.experiment import prune as run_prune
 from microglia.experiment import train as run_train
 from microglia.experiment.bench import Bench, load_data
+from microglia.experiment.chapters import chapters
 from microglia.experiment.clocked import clocked
 from microglia.experiment.columns import caption_of
 from microglia.experiment.config import DENSE, method_options
@@ -46,7 +46,7 @@ from microglia.methods import method_named
 from microglia.metrics import measure as measure_network
 from microglia.metrics import measure_size
 from microglia.networks import PLANS, build, network_names
-from microglia.report import console_table, write_figures
+from microglia.report import console_table, write_chapters, write_figures
 from microglia.runtime import keep_freed_memory
 from microglia.training import has_checkpoint, resolve_device
 
@@ -133,7 +133,7 @@ def reproduce(
     console.out(tables_of(records), highlight=False)
     if paper == "sca":
         page = folder / f"{paper}-{tier}" / "figures.html"
-        write_figures(f"{paper}, tier {tier}", paper_figures.figures(records), page)
+        write_chapters(f"{paper}, tier {tier}", chapters(records), page)
         console.out(str(page), highlight=False)
     missing = {job.name for job in jobs} - {record["name"] for record in records}
     if missing:

@@ -135,7 +135,7 @@ def check_same(job: Job, record: Record, path: Path) -> None:
     Raises:
         ConfigError: it is.
     """
-    different = job.config.differs_from(_config(record["config"]))
+    different = job.config.differs_from(read_config(record["config"], where=str(path)))
     if different:
         raise ConfigError(
             f"{path}: '{job.name}' was run with another config, in {', '.join(different)}. Name "
@@ -143,13 +143,22 @@ def check_same(job: Job, record: Record, path: Path) -> None:
         )
 
 
-def _config(table: dict[str, Any]) -> RunConfig:
+def read_config(table: dict[str, Any], *, where: str) -> RunConfig:
+    """The config of a record.
+
+    Raises:
+        DataError: it has settings that this version doesn't know.
+    """
+
     def without_none(value: Any) -> Any:
         if isinstance(value, dict):
             return {k: without_none(v) for k, v in value.items() if v is not None}
         return value
 
-    return RunConfig.from_table(without_none(table))
+    try:
+        return RunConfig.from_table(without_none(table))
+    except ConfigError as error:
+        raise DataError(f"{where} is of another version: {error}") from error
 
 
 def _append(path: Path, record: Record) -> None:
