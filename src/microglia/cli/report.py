@@ -35,7 +35,7 @@ def report(
     from microglia.experiment.chapters import chapters
     from microglia.experiment.read_runs import read_runs
     from microglia.report import write_folder
-    from microglia.report.chapters import PAGE
+    from microglia.report.pages import PAGE
 
     found = chapters(read_runs(runs))
     title = title or ", ".join(dict.fromkeys(run.resolve().name for run in runs))

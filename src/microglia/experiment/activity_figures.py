@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from microglia.experiment.config import DENSE
 from microglia.experiment.job import Record
 from microglia.experiment.seeds import labels_of, mean_spread, runs_of, sparsities_of
-from microglia.report import Figure, Series, dots, lines
+from microglia.report import Axis, Figure, Series, dots, lines
 
 
 def activity_figures(records: Sequence[Record]) -> Iterator[Figure | str]:
@@ -28,7 +28,7 @@ def _rates(records: Sequence[Record]) -> Iterator[Figure | str]:
             if some:
                 layers = [
                     mean_spread([100 * x["firing_rate"] for x in at])
-                    for at in zip(*some, strict=True)
+                    for at in zip(*some, strict=False)
                 ]
                 places = list(range(1, len(layers) + 1))
                 names = [layer["name"] for layer in some[0]]
@@ -38,7 +38,12 @@ def _rates(records: Sequence[Record]) -> Iterator[Figure | str]:
             f"Firing rate per layer at sparsity {sparsity:g}" if sparsity else "Firing rate",
             "Spikes per neuron and timestep on the test data; mean over seeds with the sample "
             "standard deviation. Before pruning: dense.",
-            lines(series, x="layer of spiking neurons", y="firing rate, %"),
+            lines(
+                series,
+                x=Axis(title="layer of spiking neurons", whole=True),
+                y=Axis(title="firing rate, %"),
+                among=labels_of(records),
+            ),
         )
 
 

@@ -9,7 +9,7 @@ from microglia.experiment.config import DENSE
 from microglia.experiment.job import Record
 from microglia.experiment.markdown import taken_away
 from microglia.experiment.seeds import labels_of, mean_spread, runs_of, unit_of
-from microglia.report import Figure, Series, lines
+from microglia.report import Axis, Figure, Series, lines
 
 SCA = "SCA"
 SHOWN = 0.5
@@ -34,14 +34,19 @@ def _figure_2(records: Sequence[Record]) -> Iterator[Figure | str]:
         labels = labels_of(r for r in pruned if unit_of(r) == unit)
         for key, title, y, scale in (
             ("accuracy", "Accuracy", "test accuracy, %", 100.0),
-            ("parameters", "Parameters", "parameters that are not zero", 1.0),
-            ("synops_once", "SynOps", "synaptic operations a sample", 1.0),
+            ("parameters", "Parameters", "parameters, not zero", 1.0),
+            ("synops_once", "SynOps", "SynOps a sample", 1.0),
         ):
             series = [_against_sparsity(label, records, unit, key, scale=scale) for label in labels]
             yield Figure(
                 f"{title} against the {unit} taken away",
                 "Figure 2. Mean over seeds, with the sample standard deviation.",
-                lines([s for s in series if s.x], x=f"{unit} taken away, %", y=y),
+                lines(
+                    [s for s in series if s.x],
+                    x=Axis(title=f"{unit} taken away, %"),
+                    y=Axis(title=y),
+                    among=labels_of(records),
+                ),
             )
 
 
@@ -66,8 +71,8 @@ def _figure_3(records: Sequence[Record]) -> Iterator[Figure | str]:
                 )
                 for r in sca
             ],
-            x="layer",
-            y="channels kept, %",
+            x=Axis(title="layer", whole=True),
+            y=Axis(title="channels kept, %"),
             ranked=True,
         ),
     )
@@ -81,10 +86,10 @@ def _figure_3(records: Sequence[Record]) -> Iterator[Figure | str]:
             lines(
                 [
                     Series(layer, [i for i, _ in epochs], [kept[layer] for _, kept in epochs])
-                    for layer in layers
+                    for layer in epochs[0][1]
                 ],
-                x="epoch",
-                y="channels kept",
+                x=Axis(title="epoch", whole=True),
+                y=Axis(title="channels kept"),
                 ranked=True,
             ),
         )
@@ -102,8 +107,8 @@ def _figure_3(records: Sequence[Record]) -> Iterator[Figure | str]:
                 Series(name, updates, [change[key] for change in record["changes"]])
                 for name, key in (("closed", "pruned"), ("opened", "regrown"))
             ],
-            x="update",
-            y="channels",
+            x=Axis(title="update", whole=True),
+            y=Axis(title="channels"),
         ),
     )
 
@@ -122,8 +127,8 @@ def _figure_4(records: Sequence[Record]) -> Iterator[Figure | str]:
                     Series(layer, [100 * (i + 1) / len(s) for i in range(len(s))], sorted(s))
                     for layer, s in record["scores"].items()
                 ],
-                x="channels, %",
-                y="mean |membrane potential|",
+                x=Axis(title="channels, %"),
+                y=Axis(title="mean |membrane potential|"),
                 ranked=True,
             ),
         )
@@ -141,8 +146,9 @@ def _figure_4(records: Sequence[Record]) -> Iterator[Figure | str]:
                 _against_sparsity(label, records, "channels", "accuracy", scale=100)
                 for label in compared
             ],
-            x="channels taken away, %",
-            y="test accuracy, %",
+            x=Axis(title="channels taken away, %"),
+            y=Axis(title="test accuracy, %"),
+            among=labels_of(records),
         ),
     )
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from microglia.experiment import compare_table
 from microglia.experiment.compare_table import Row
+from microglia.experiment.config import DENSE
 from microglia.experiment.job import Record
-from microglia.experiment.seeds import mean_spread
+from microglia.experiment.seeds import labels_of, mean_spread
 from microglia.report import Figure, Series, front
 
 COSTS = {
@@ -25,21 +26,19 @@ def pareto(records: Sequence[Record]) -> Iterator[Figure | str]:
     if not rows:
         yield "Pareto front: it wants the dense network of the same seed beside a pruned one."
         return
+    labels = labels_of(records)
     for title, column in COSTS.items():
-        series = [s for s in (_series(rows, label, column) for label in _labels(rows)) if s.x]
+        networks = (DENSE, *labels)
+        series = [s for s in (_series(rows, label, column) for label in networks) if s.x]
         if series:
             yield Figure(
                 f"Accuracy against {title}",
                 "Fraction of the dense network of the same seed; mean over seeds, accuracy with "
                 "its sample standard deviation. The front: nothing is both cheaper and better.",
-                front(series, x=f"{title}, of the dense network", y="test accuracy, %"),
+                front(series, x=f"{title}, fraction", y="test accuracy, %", among=labels),
             )
         else:
             yield f"Accuracy against {title}: no result has it."
-
-
-def _labels(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row["method"] for row in rows))
 
 
 def _series(rows: Sequence[Row], label: str, column: str) -> Series:
@@ -52,9 +51,12 @@ def _series(rows: Sequence[Row], label: str, column: str) -> Series:
     for sparsity, some in found.items():
         cost, _ = mean_spread([row[column] for row in some])
         accuracy, spread = mean_spread([row["accuracy"] for row in some])
-        points.append((cost, accuracy, spread, f"{label} at {sparsity:g}, {len(some)} seeds"))
+        points.append((cost, accuracy, spread, f"{label} at {sparsity:g}, seeds: {len(some)}"))
     points.sort()
-    x, y, spreads, texts = (
-        (list(column) for column in zip(*points, strict=True)) if points else ([], [], [], [])
+    return Series(
+        label,
+        x=[cost for cost, _, _, _ in points],
+        y=[accuracy for _, accuracy, _, _ in points],
+        spread=[spread for _, _, spread, _ in points],
+        text=[text for _, _, _, text in points],
     )
-    return Series(label, x, y, spreads, texts)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from microglia.experiment.config import DENSE
 from microglia.experiment.job import Record
 from microglia.experiment.seeds import labels_of, mean_spread, runs_of, sparsities_of
-from microglia.report import Figure, Series, lines
+from microglia.report import Axis, Figure, Series, lines
 
 CURVES = {
     "loss": ("Training loss", "loss, with what the method adds", 1.0),
@@ -31,7 +31,12 @@ def training_figures(records: Sequence[Record]) -> Iterator[Figure | str]:
             yield Figure(
                 f"{title} at sparsity {sparsity:g}" if sparsity else title,
                 "Mean over seeds after each epoch, fine-tuning included.",
-                lines(series, x="epoch", y=axis),
+                lines(
+                    series,
+                    x=Axis(title="epoch", whole=True),
+                    y=Axis(title=axis),
+                    among=labels_of(records),
+                ),
             )
 
 

@@ -15,6 +15,8 @@ class Axis:
 
     title: str = ""
     logarithmic: bool = False
+    whole: bool = False
+    """Whether it counts, so that nothing stands between two numbers."""
     from_zero: bool = False
     names: Sequence[str] = ()
 

@@ -10,35 +10,46 @@ from microglia.report.chart import Axis, Chart, Series
 from microglia.report.content import GroupScores, KeptOverTime
 from microglia.report.table import Table
 
-_COLOURS = ("--method", "--random", "--uniform-slim", "--other", "--rose", "--dense")
-# As many symbols as have no factor in common with the colours: 42 series differ.
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "triangle-down")
+_COLOURS = ("--method", "--random", "--uniform-slim", "--other", "--rose")
+# As many symbols as have no factor in common with the colours: 35 series differ.
+_SYMBOLS = ("square", "diamond", "triangle-up", "circle", "cross", "star", "triangle-down")
 
 
-def told_apart(series: Sequence[Series]) -> list[Series]:
-    """The same series, each with a colour and a symbol that no other has."""
-    return [
-        replace(one, colour=_COLOURS[i % len(_COLOURS)], symbol=_SYMBOLS[i % len(_SYMBOLS)])
-        for i, one in enumerate(series)
-    ]
+def told_apart(series: Sequence[Series], among: Sequence[str] = ()) -> list[Series]:
+    """The same series, each with a colour and a symbol that no other has.
+
+    Charts that are to agree on these name all their series in `among`; the dense network is grey.
+    """
+    order = [name for name in among or [one.name for one in series] if name != "dense"]
+    found = []
+    for one in series:
+        colour, symbol = "--dense", "circle"
+        if one.name != "dense":
+            place = order.index(one.name)
+            colour = _COLOURS[place % len(_COLOURS)]
+            symbol = _SYMBOLS[place % len(_SYMBOLS)]
+        found.append(replace(one, colour=colour, symbol=symbol))
+    return found
 
 
 def lines(
-    series: Sequence[Series], *, x: str, y: str, logarithmic: bool = False, ranked: bool = False
+    series: Sequence[Series],
+    *,
+    x: Axis,
+    y: Axis,
+    ranked: bool = False,
+    among: Sequence[str] = (),
 ) -> Chart:
-    """A line with marks for each series; `ranked` ones are drawn from faint to strong.
-
-    `x` and `y` are the titles of the axes, `logarithmic` is the x axis.
-    """
-    drawn = told_apart(series)
+    """A line with marks for each series; `ranked` ones are drawn from faint to strong."""
     if ranked:
-        drawn = [replace(one, colour=_ramp(i, series)) for i, one in enumerate(drawn)]
-    return Chart(drawn, Axis(title=x, logarithmic=logarithmic), Axis(title=y))
+        drawn = [replace(one, colour=_ramp(i, series)) for i, one in enumerate(series)]
+        return Chart([replace(one, symbol="circle") for one in drawn], x, y)
+    return Chart(told_apart(series, among), x, y)
 
 
-def front(series: Sequence[Series], *, x: str, y: str) -> Chart:
+def front(series: Sequence[Series], *, x: str, y: str, among: Sequence[str] = ()) -> Chart:
     """Marks, and steps along those that no other beats with less x and more y; x is logarithmic."""
-    marks = [replace(one, line="") for one in told_apart(series)]
+    marks = [replace(one, line="") for one in told_apart(series, among)]
     points = sorted((x, -y) for one in series for x, y in zip(one.x, one.y, strict=True))
     best: list[tuple[float, float]] = []
     for place, height in points:
@@ -47,7 +58,7 @@ def front(series: Sequence[Series], *, x: str, y: str) -> Chart:
     edge = Series(
         "Pareto front", [p for p, _ in best], [q for _, q in best], colour="--muted", line="steps"
     )
-    return Chart([*marks, edge], Axis(title=x, logarithmic=True), Axis(title=y))
+    return Chart([edge, *marks], Axis(title=x, logarithmic=True), Axis(title=y))
 
 
 def dots(series: Sequence[Series], names: Sequence[str], *, x: str) -> Chart:

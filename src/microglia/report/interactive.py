@@ -7,7 +7,7 @@ from typing import Any
 from microglia.report.chart import Axis, Chart, Series
 from microglia.report.ticks import log_ticks
 
-_DASH = {"straight": "linear", "steps": "hv"}
+_SHAPES = {"straight": "linear", "steps": "hv"}
 
 
 def interactive(chart: Chart) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def interactive(chart: Chart) -> dict[str, Any]:
         "layout": {
             "xaxis": _axis(chart.x, [x for one in chart.series for x in one.x]),
             "yaxis": _axis(chart.y, [y for one in chart.series for y in one.y]),
-            "showlegend": len(chart.series) > 1,
+            "showlegend": True,
             "hovermode": "x unified" if chart.compared else "closest",
         },
     }
@@ -33,18 +33,19 @@ def _trace(one: Series) -> dict[str, Any]:
         "y": list(one.y),
     }
     if one.line:
-        trace["line"] = {"shape": _DASH[one.line], "width": 2, "color": one.colour}
+        trace["line"] = {"shape": _SHAPES[one.line], "width": 2, "color": one.colour}
     if one.symbol:
         trace["marker"] = {
-            "size": 7 if one.line or one.text else 11,
+            "size": 8 if one.line or len(one.x) > 30 else 11,
             "symbol": one.symbol,
             "color": one.colour,
             # Marks at equal places overlap; a rim keeps them apart.
             "line": {
-                "width": 1.5,
+                "width": 0.8,
                 "color": one.colour if one.symbol.endswith("-open") else "--card",
             },
         }
+        trace["cliponaxis"] = False
     if one.spread:
         trace["error_y"] = {"array": list(one.spread), "thickness": 1.2, "width": 3}
     if one.text:
@@ -69,6 +70,8 @@ def _axis(axis: Axis, values: list[float]) -> dict[str, Any]:
             "ticktext": list(ticks.words),
             "range": list(ticks.decades),
         }
+    if axis.whole and values and max(values) - min(values) <= 12:
+        given["dtick"] = 1
     if axis.from_zero:
         given["rangemode"] = "tozero"
     return given

@@ -64,9 +64,8 @@ def write_static(chart: Chart, stem: Path) -> None:
             _draw(axes, one, colours)
         _label(axes, "x", chart.x, [x for one in chart.series for x in one.x])
         _label(axes, "y", chart.y, [y for one in chart.series for y in one.y])
-        if len(chart.series) > 1:
-            columns = min(3, len(chart.series))
-            picture.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=7)
+        columns = max(1, min(3, len(chart.series)))
+        picture.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=7)
         # No date in the file, so that the same numbers give the same file.
         picture.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
         picture.savefig(stem.with_name(f"{stem.name}.png"), dpi=300)
@@ -89,7 +88,8 @@ def _draw(axes: Axes, one: Series, colours: dict[str, str]) -> None:
         label=f"\N{WORD JOINER}{one.name}" if one.name.startswith("_") else one.name,
         color=colour,
         marker=_MARKERS[one.symbol],
-        markersize=4 if one.line or one.text else 6,
+        markersize=4 if one.line or len(one.x) > 30 else 6,
+        clip_on=bool(one.line),  # a dot at zero lies on the axis
         markerfacecolor="none" if hollow else colour,
         markeredgecolor=colour if hollow else "white",
         markeredgewidth=0.6,
@@ -102,6 +102,8 @@ def _draw(axes: Axes, one: Series, colours: dict[str, str]) -> None:
 
 
 def _label(axes: Axes, letter: str, axis: Axis, values: list[float]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     settings: dict[str, Any] = {f"{letter}label": axis.title}
     if axis.logarithmic and (ticks := log_ticks(values)):
         low, high = ticks.decades
@@ -117,6 +119,8 @@ def _label(axes: Axes, letter: str, axis: Axis, values: list[float]) -> None:
     elif axis.logarithmic and ticks:
         which.set_ticks(list(ticks.places), list(ticks.words))
         which.set_ticks([], minor=True)
+    if axis.whole:
+        which.set_major_locator(MaxNLocator(integer=True))
     if axis.from_zero and not axis.names:
         axes.set(**{f"{letter}lim": (min(0.0, *values) if values else 0.0, None)})
 

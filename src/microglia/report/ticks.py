@@ -24,14 +24,17 @@ def log_ticks(values: Sequence[float]) -> Ticks | None:
     low, high = min(positive) / 1.3, max(positive) * 1.3
     first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
     # Powers of ten and their fractions as one rounding, so that 0.05 is written 0.05.
-    ticks = [float(f"{m}e{d}") for d in range(first, last + 1) for m in _steps(last - first)]
+    steps = _steps(math.log10(high / low))
+    ticks = [float(f"{m}e{d}") for d in range(first, last + 1) for m in steps]
     shown = tuple(tick for tick in ticks if low <= tick <= high)
     return Ticks(shown, tuple(_short(t) for t in shown), (math.log10(low), math.log10(high)))
 
 
-def _steps(decades: int) -> tuple[int, ...]:
+def _steps(decades: float) -> tuple[int, ...]:
     """Fewer where more decades have to fit."""
-    return (1, 2, 5) if decades < 4 else (1,)
+    if decades > 4:
+        return (1,)
+    return (1, 2, 5) if decades > 1 else (1, 2, 3, 4, 5, 7)
 
 
 def _short(number: float) -> str:

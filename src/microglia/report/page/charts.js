@@ -21,12 +21,12 @@
 
   const axis = (given) => ({
     gridcolor: css("--rule"), linecolor: css("--rule"), zeroline: false, automargin: true,
-    ticks: "", ...resolve(given || {}),
+    ticks: "", ...resolve(given),
+    title: { text: given.title.text, font: { size: 13 } },
   });
 
   // Plotly takes the legend's place from the plot; a place of its own keeps the plot its height.
   const legend = (chart, width) => {
-    if (!chart.layout.showlegend) return 0;
     const longest = Math.max(...chart.data.map((trace) => trace.name.length));
     const columns = Math.max(1, Math.floor((width - 70) / (longest * 7.2 + 48)));
     return 20 * (Math.ceil(chart.data.length / columns) - 1);
@@ -41,7 +41,7 @@
         height, width: place.clientWidth,
         font: { family: "system-ui, sans-serif", size: 13, color: css("--ink") },
         paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-        margin: { l: 56, r: 12, t: 12, b: 44 },
+        margin: { l: 56, r: 12, t: 12, b: 52 },
         hoverlabel: { bgcolor: css("--card"), bordercolor: css("--rule"),
           font: { color: css("--ink") } },
         legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
