@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from microglia.report.chart import Axis, Chart, Series
@@ -28,7 +29,7 @@ def _trace(one: Series) -> dict[str, Any]:
     trace: dict[str, Any] = {
         "type": "scatter",
         "mode": "+".join(parts),
-        "name": one.name,
+        "name": _literal(one.name),
         "x": list(one.x),
         "y": list(one.y),
     }
@@ -49,17 +50,20 @@ def _trace(one: Series) -> dict[str, Any]:
     if one.spread:
         trace["error_y"] = {"array": list(one.spread), "thickness": 1.2, "width": 3}
     if one.text:
-        trace |= {"text": list(one.text), "hovertemplate": "%{text}: %{y:.4g}<extra></extra>"}
+        trace |= {
+            "text": [_literal(text) for text in one.text],
+            "hovertemplate": "%{text}: %{y:.4g}<extra></extra>",
+        }
     return trace
 
 
 def _axis(axis: Axis, values: list[float]) -> dict[str, Any]:
-    given: dict[str, Any] = {"title": {"text": axis.title}}
+    given: dict[str, Any] = {"title": {"text": _literal(axis.title)}}
     if axis.names:
         count = len(axis.names)
         given |= {
             "tickvals": list(range(count)),
-            "ticktext": list(axis.names),
+            "ticktext": [_literal(name) for name in axis.names],
             "range": [-0.6, count - 0.4],
             "showgrid": False,
         }
@@ -75,3 +79,8 @@ def _axis(axis: Axis, values: list[float]) -> dict[str, Any]:
     if axis.from_zero:
         given["rangemode"] = "tozero"
     return given
+
+
+def _literal(text: str) -> str:
+    """Plotly reads some HTML in whatever it writes."""
+    return escape(text, quote=False)

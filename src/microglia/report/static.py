@@ -64,8 +64,9 @@ def write_static(chart: Chart, stem: Path) -> None:
             _draw(axes, one, colours)
         _label(axes, "x", chart.x, [x for one in chart.series for x in one.x])
         _label(axes, "y", chart.y, [y for one in chart.series for y in one.y])
-        columns = max(1, min(3, len(chart.series)))
-        picture.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=7)
+        if chart.series:
+            columns = min(3, len(chart.series))
+            picture.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=7)
         # No date in the file, so that the same numbers give the same file.
         picture.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
         picture.savefig(stem.with_name(f"{stem.name}.png"), dpi=300)

@@ -46,7 +46,7 @@
           font: { color: css("--ink") } },
         legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
         ...resolve(layout), xaxis: axis(xaxis), yaxis: axis(yaxis),
-      }, { displaylogo: false, displayModeBar: false });
+      }, { displaylogo: false, displayModeBar: false, typesetMath: false });
     }
   };
 
