@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from microglia.cli import examples
+from microglia.cli import examples, report
 from microglia.cli.options import (
     ANY_KEY,
     Device,
@@ -337,6 +337,9 @@ def measure(
     commands.measure(
         Console(), target, data=data, batch_size=batch_size, device=device, as_json=as_json
     )
+
+
+app.command(epilog=report.EXAMPLES)(report.report)
 
 
 @app.command()

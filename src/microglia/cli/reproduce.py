@@ -12,13 +12,13 @@ from microglia.errors import ConfigError, nearest
 from microglia.experiment import (
     compare_table,
     markdown,
-    paper_figures,
     recipes,
     rivals,
     sca_paper,
 )
+from microglia.experiment.chapters import chapters
 from microglia.experiment.results import read_results, run_jobs
-from microglia.report import write_figures
+from microglia.report import write_chapters
 from microglia.runtime import keep_freed_memory
 
 PAPERS = {
@@ -60,6 +60,6 @@ def reproduce(
     console.out(tables_of(records), highlight=False)
     if paper == "sca":
         page = folder / f"{paper}-{tier}" / "figures.html"
-        write_figures(f"{paper}, tier {tier}", paper_figures.figures(records), page)
+        write_chapters(f"{paper}, tier {tier}", chapters(records), page)
         console.out(str(page), highlight=False)
     say_missing(console, jobs, records)

@@ -25,7 +25,7 @@ from microglia.experiment.trial import (
     train_pruned,
 )
 from microglia.methods import method_named
-from microglia.metrics import measure
+from microglia.metrics import Figures, measure
 from microglia.training import TrainingConfig
 
 Record = dict[str, Any]
@@ -35,8 +35,8 @@ KEYS = set(
     "epochs changes kept scores seconds certificate".split()
 )
 """What every record has."""
-LATER_KEYS = {"parameters_kept", "sparsity_reached"}
-"""What records of before weights were pruned lack."""
+LATER_KEYS = {"parameters_kept", "sparsity_reached", "activity"}
+"""What earlier records lack."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +126,7 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
         "parameters_kept": trial.parameters_kept(dense),
         "sparsity_reached": trial.reached,
         "figures": {**clocks["this"].on(figures).summary(), "latency_ratio": 1 / speedup},
+        "activity": activity_of(figures),
         **_history(trial),
     }
 
@@ -163,6 +164,25 @@ def _bench(job: Job, label: str, folder: Path, *, progress: bool) -> Bench:
     return bench
 
 
+def activity_of(figures: Figures) -> list[dict[str, Any]]:
+    """The layers of spiking neurons, in the order in which they ran; neurons are counted."""
+    return [
+        {
+            "name": layer.name,
+            "neurons": layer.neurons,
+            "firing_rate": round(layer.firing_rate, 6),
+            "dead": layer.dead,
+            "saturated": layer.saturated,
+        }
+        for layer in figures.activity.layers
+    ]
+
+
+def scores_of(trial: Trial) -> dict[str, list[float]]:
+    """Group -> the importance of each of its channels at the last update."""
+    return {g: [round(float(x), 4) for x in s] for g, s in trial.scores.items()}
+
+
 def _history(trial: Trial) -> Record:
     """What figures of the training itself need: losses, channels and changes over time."""
     epochs = [
@@ -183,7 +203,7 @@ def _history(trial: Trial) -> Record:
         "epochs": epochs,
         "changes": changes,
         "kept": {g: [int(mask.sum()), len(mask)] for g, mask in trial.kept.items()},
-        "scores": {g: [round(float(x), 4) for x in s] for g, s in trial.scores.items()},
+        "scores": scores_of(trial),
         "seconds": round(trial.history.seconds, 1),
         "certificate": dataclasses.asdict(trial.certificate) if trial.certificate else None,
     }

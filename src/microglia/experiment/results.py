@@ -125,13 +125,8 @@ def check_same(job: Job, record: Record, path: Path) -> None:
         ConfigError: it is.
         DataError: its config is of another version.
     """
-    try:
-        config = _config(record["config"])
-    except ConfigError as error:
-        line = [r["name"] for r in read_lines(path)].index(job.name) + 1
-        raise DataError(
-            f"{path}: line {line}, '{job.name}': its config can't be read ({error}). {_REMEDY}"
-        ) from error
+    line = [r["name"] for r in read_lines(path)].index(job.name) + 1
+    config = read_config(record["config"], where=f"{path}: line {line}, '{job.name}'")
     if different := job.config.differs_from(config):
         raise ConfigError(
             f"{path}: '{job.name}' was run with another config, in {', '.join(different)}. Name "
@@ -139,13 +134,22 @@ def check_same(job: Job, record: Record, path: Path) -> None:
         )
 
 
-def _config(table: dict[str, Any]) -> RunConfig:
+def read_config(table: dict[str, Any], *, where: str) -> RunConfig:
+    """The config of a record.
+
+    Raises:
+        DataError: it has settings that this version doesn't know.
+    """
+
     def without_none(value: Any) -> Any:
         if isinstance(value, dict):
             return {k: without_none(v) for k, v in value.items() if v is not None}
         return value
 
-    return RunConfig.from_table(without_none(table))
+    try:
+        return RunConfig.from_table(without_none(table))
+    except ConfigError as error:
+        raise DataError(f"{where}: its config can't be read ({error}). {_REMEDY}") from error
 
 
 def _append(path: Path, record: Record) -> None:

@@ -15,7 +15,7 @@ from microglia.methods.parts.scope import top
 from microglia.methods.parts.scores import ActivityScore, filter_magnitude
 from microglia.methods.parts.trained import call, listening, run_over
 from microglia.metrics import measure_accuracy
-from microglia.report import Figure, Series, lines
+from microglia.report import Axis, Figure, Series, lines
 from microglia.structure import Structure
 from microglia.surgery import analyse, cut
 
@@ -54,7 +54,12 @@ class Sensitivity:
         return Figure(
             "Accuracy without some channels of one layer",
             "No training in between. From the first layer (faint) to the last (strong).",
-            lines(series, x="channels taken away, %", y="accuracy, %", ranked=True),
+            lines(
+                series,
+                x=Axis(title="channels taken away, %"),
+                y=Axis(title="accuracy, %"),
+                ranked=True,
+            ),
         )
 
 
