@@ -105,6 +105,9 @@ def test_noise_prunings_theorem(seed: int, error: float) -> None:
     assert kept.mean() < (0.8 if error == 0.5 else 0.35)
     half = sparse.csr_array((W[i, j][kept] / p[kept], (i[kept], j[kept])), shape=(N, N))
     after = with_leak(A, half + half.T, "matched").toarray()
+    # What a row's leak has more than its synapses is as before.
+    excess = -after.diagonal() - (np.abs(after).sum(1) - np.abs(after.diagonal()))
+    assert np.allclose(excess, 0.02)
     # Generalised eigenvalues are the extremes of xᵀA'x / xᵀAx.
     root = np.linalg.cholesky(-A.toarray())
     ratios = np.linalg.eigvalsh(np.linalg.solve(root, np.linalg.solve(root, -after).T))
