@@ -23,6 +23,7 @@ ORDER = [
     {"structure"},
     {"gates"},
     {"surgery"},
+    {"lyapunov"},
     {"methods"},
     {"networks", "data", "runtime"},
     {"training"},
@@ -33,7 +34,7 @@ ORDER = [
 ]
 PLACE = {room: i for i, rooms in enumerate(ORDER) for room in rooms}
 # These measure, build and load networks of anybody's, pruned or not.
-ALONE = {"networks", "data", "metrics", "runtime"}
+ALONE = {"lyapunov", "networks", "data", "metrics", "runtime"}
 CORE = {"", "errors", "frameworks", "structure", "gates", "surgery", "methods", "metrics"}
 STANDS_ON = {"torch", "numpy", "scipy", "safetensors"}
 
@@ -118,7 +119,7 @@ import importlib.machinery
 import sys
 
 EXTRAS = set("spikingjelly snntorch norse nir lightning torchmetrics typer rich sklearn".split())
-EXTRAS |= set("pyarrow PIL datasets plotly torchvision".split())
+EXTRAS |= set("pyarrow PIL datasets plotly torchvision numba".split())
 
 
 class Refuse(importlib.abc.MetaPathFinder, importlib.abc.Loader):
