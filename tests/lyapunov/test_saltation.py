@@ -195,3 +195,15 @@ def test_an_avalanche_without_end_is_refused() -> None:
     )
     with pytest.raises(ConfigError, match="saturated"):
         ExactFlow(network).advance(100)
+
+
+def test_a_crossing_within_a_step_that_ends_below_the_threshold_is_seen() -> None:
+    network = RecurrentNetwork(
+        weights=sparse.csr_array((1, 1)), tau_m=np.array([0.02]), tau_s=np.array([0.005]), dt=0.05
+    )
+    start = np.array([0.0, 8.0])
+    end, derivative, flow = run(network, start, 1, tangent=True)
+    fine = run(replace(network, dt=1e-4), start, 500, tangent=True)
+    assert flow.spikes == fine[2].spikes == 1
+    np.testing.assert_allclose(end, fine[0], atol=1e-11)
+    np.testing.assert_allclose(derivative, fine[1], atol=1e-9)
