@@ -24,6 +24,7 @@ ORDER = [
     {"structure"},
     {"gates"},
     {"surgery"},
+    {"lyapunov"},
     {"methods"},
     {"networks", "data", "runtime"},
     {"training"},
@@ -120,7 +121,7 @@ import importlib.machinery
 import sys
 
 EXTRAS = set("spikingjelly snntorch norse nir lightning torchmetrics typer rich sklearn".split())
-EXTRAS |= set("pyarrow PIL datasets plotly torchvision numba".split())
+EXTRAS |= set("pyarrow PIL datasets plotly torchvision numba networkit".split())
 
 
 class Refuse(importlib.abc.MetaPathFinder, importlib.abc.Loader):

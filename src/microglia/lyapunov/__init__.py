@@ -1,0 +1,1 @@
+"""Lyapunov exponents of recurrent spiking networks, and pruning by Lyapunov's equation."""

@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.signal import lfilter
 
 from microglia.frameworks.recurrent import RecurrentNetwork
-from microglia.lyapunov.drive import smooth_noise
+from microglia.lyapunov.noise import smooth_noise
 from microglia.simulation import State, simulate
 
 Array = NDArray[Any]

@@ -10,7 +10,7 @@ from scipy.linalg import eigh
 
 from microglia.errors import ConfigError
 from microglia.frameworks.recurrent import RecurrentNetwork
-from microglia.lyapunov.drive import held_noise
+from microglia.lyapunov.noise import held_noise
 from microglia.simulation import simulate
 
 Array = NDArray[Any]
