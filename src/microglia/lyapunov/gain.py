@@ -34,7 +34,7 @@ def estimate_gains(
     duration: float = 4.0,
     noise: float = 0.3,
     smoothing: float = 0.05,
-    rng: np.random.Generator,
+    generator: np.random.Generator,
 ) -> Gains:
     """The slope of each neuron's rate f over its current I, both smoothed, never below 0.
 
@@ -49,9 +49,11 @@ def estimate_gains(
         smoothing: time constant of the low-pass filter over f and I, in seconds.
     """
     channels = 0 if net.inputs is None else net.inputs.shape[1]
-    drive = smooth_noise(channels, duration=duration, dt=net.dt, rng=rng)
+    drive = smooth_noise(channels, duration=duration, dt=net.dt, generator=generator)
     total, squares, products = np.zeros((2, len(net))), np.zeros(len(net)), np.zeros(len(net))
-    for current, rate in _smoothed(net, drive, noise=noise, smoothing=smoothing, rng=rng):
+    for current, rate in _smoothed(
+        net, drive, noise=noise, smoothing=smoothing, generator=generator
+    ):
         total += current.sum(0), rate.sum(0)
         squares += (current**2).sum(0)
         products += (current * rate).sum(0)
@@ -70,7 +72,7 @@ def _smoothed(
     *,
     noise: float,
     smoothing: float,
-    rng: np.random.Generator,
+    generator: np.random.Generator,
 ) -> Iterator[tuple[Array, Array]]:
     """Current and rate of each neuron, smoothed, [steps, N], a piece of the run at a time."""
     N = len(net)
@@ -83,7 +85,7 @@ def _smoothed(
     steps = max(1, CHUNK // N)
     for begin in range(0, len(drive), steps):
         u = drive[begin : begin + steps]
-        xi = noise * rng.standard_normal((len(u), N))
+        xi = noise * generator.standard_normal((len(u), N))
         run = simulate(noisy, np.hstack([u, xi]), state=state, record=("currents",))
         state = run.state
         assert run.currents is not None

@@ -48,9 +48,9 @@ def memory_capacity(
         raise ConfigError("memory capacity: the network has no inputs; give it W_in")
     if steps < 20 * delays:
         raise ConfigError(f"steps: at least {20 * delays} for {delays} delays, got {steps}")
-    rng = np.random.default_rng(seed)
-    values, held = held_noise(steps, hold=hold, dt=net.dt, rng=rng)
-    signs = rng.choice([-1.0, 1.0], net.inputs.shape[1])
+    generator = np.random.default_rng(seed)
+    values, held = held_noise(steps, hold=hold, dt=net.dt, generator=generator)
+    signs = generator.choice([-1.0, 1.0], net.inputs.shape[1])
     simulation = simulate(net, held[:, None] * signs)
     features = simulation.filtered(tau, dt=net.dt, every=len(held) // steps)
     past = np.stack([np.roll(values, d) for d in range(1, delays + 1)], axis=1)

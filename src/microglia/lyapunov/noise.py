@@ -16,7 +16,9 @@ STEP = 0.010  # s between two values of the smooth noise
 KEPT = 0.9  # of each value in the next
 
 
-def smooth_noise(channels: int, *, duration: float, dt: float, rng: np.random.Generator) -> Array:
+def smooth_noise(
+    channels: int, *, duration: float, dt: float, generator: np.random.Generator
+) -> Array:
     """Independent smooth noise of unit variance, u [T, channels].
 
         z_k = 0.9 z_{k−1} + √(1 − 0.9²) ξ_k,   ξ ~ N(0, 1)      every 10 ms, u in between linear
@@ -26,20 +28,22 @@ def smooth_noise(channels: int, *, duration: float, dt: float, rng: np.random.Ge
     """
     T = _steps(duration, dt)
     count = int(np.ceil(duration / STEP)) + 2
-    xi = rng.standard_normal((count, channels))
+    xi = generator.standard_normal((count, channels))
     xi[1:] *= np.sqrt(1 - KEPT**2)
     z = lfilter([1.0], [1.0, -KEPT], xi, axis=0)
     times, knots = np.arange(T) * dt, np.arange(count) * STEP
     return np.stack([np.interp(times, knots, column) for column in z.T], axis=1)
 
 
-def held_noise(steps: int, *, hold: float, dt: float, rng: np.random.Generator) -> tuple[Array, Array]:
+def held_noise(
+    steps: int, *, hold: float, dt: float, generator: np.random.Generator
+) -> tuple[Array, Array]:
     """White noise uniform in [−1, 1], and the same held for `hold` seconds each: [steps], [T].
 
     Raises:
         ConfigError: a value would be held for less than a step.
     """
-    values = rng.uniform(-1, 1, steps)
+    values = generator.uniform(-1, 1, steps)
     return values, np.repeat(values, _steps(hold, dt))
 
 
