@@ -31,6 +31,7 @@ bench: $(INSTALLED)  ## Speed and overhead, side by side in one run; asserts not
 	$(PYTHON) benchmarks/training_speed.py --json runs/bench/training_speed.json
 	$(PYTHON) benchmarks/compaction.py --json runs/bench/compaction.json
 	$(PYTHON) benchmarks/latency_vgg16.py --json runs/bench/latency_vgg16.json
+	$(PYTHON) benchmarks/recurrent_simulation.py --json runs/bench/recurrent_simulation.json
 	mv runs/bench/*.json results/benchmarks/
 
 clean:

@@ -633,3 +633,14 @@ def test_threads_are_told_to_rest_before_torch_is_loaded(given: str | None, want
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == wanted
+
+
+def test_report_draws_finished_runs(shell: Shell, finished: Path) -> None:
+    assert shell("report", str(finished), "--no-pictures", "--out", "there") == 0
+    assert "Figure 4b" in shell.out, "what is left out is said"
+    assert {p.name for p in (shell.folder / "there").iterdir()} == {"report.html", "figures"}
+    names = " ".join(p.name for p in (shell.folder / "there" / "figures").iterdir())
+    for word in ("importance", "firing-rate", "dead-and-saturated", "latency", "training-loss"):
+        assert word in names
+    says(shell, shell("report", str(finished), "--out", "there"), "--overwrite")
+    says(shell, shell("report", "nowhere"), "'nowhere' is not there")

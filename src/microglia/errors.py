@@ -4,6 +4,9 @@ Each message names the layer or setting, what was wanted, what came, and what to
 The command line prints the message without a traceback and exits with ``exit_code``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MicrogliaError(Exception):
     """Something the user can put right; the message says how."""
@@ -47,3 +50,25 @@ def nearest(word: str, known: list[str]) -> str:
 
     close = difflib.get_close_matches(word, known, n=1)
     return f" Did you mean '{close[0]}'?" if close else f" Known: {', '.join(sorted(known))}."
+
+
+# PyTorch's CPU allocator and CUDA's libraries raise a plain RuntimeError.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this is what Python, PyTorch or CUDA raise where there is no memory left."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in _NO_MEMORY)
+    return isinstance(error, MemoryError)
+
+
+@contextmanager
+def memory_for(what: str, *, lower: str) -> Iterator[None]:
+    """Inside the block running out of memory is a TrainingError that says what to lower."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise TrainingError(f"Out of memory {what}. Lower {lower}.") from error

@@ -1,5 +1,6 @@
 """Batches: whole, normalised, reproducible, resumable."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from microglia.data import Batches, Images
-from microglia.data.augment import AUGMENTATIONS
+from microglia.data.augment import AUGMENTATIONS, augmentation
 from microglia.data.encode import delta, latency, poisson
 from microglia.errors import ConfigError, DataError, TrainingError
 
@@ -132,9 +133,12 @@ def test_augmentation_shifts_and_flips_whole_images(name: str, shape: tuple[int,
         assert torch.equal(found, reference(image, down, right, bool(flip), rule.pad))
 
 
+@pytest.mark.parametrize(("cutout", "side"), [(None, 8), (4, 4), (9, 9)])
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 9, 12)])
-def test_cutout_blackens_one_square_of_each_image(shape: tuple[int, int, int]) -> None:
-    rule = AUGMENTATIONS["crop-flip-cutout"]
+def test_cutout_blackens_one_square_of_each_image(
+    shape: tuple[int, int, int], cutout: int | None, side: int
+) -> None:
+    rule = augmentation("crop-flip-cutout", cutout=cutout)
     generator = torch.Generator().manual_seed(0)
     images = torch.full((1000, *shape), 7, dtype=torch.uint8)
     draws = rule.draw(1000, generator)
@@ -145,10 +149,41 @@ def test_cutout_blackens_one_square_of_each_image(shape: tuple[int, int, int]) -
         assert torch.equal(image == 0, hole.expand_as(image)), "the same place in every channel"
         rows, columns = hole.any(1).nonzero().flatten(), hole.any(0).nonzero().flatten()
         assert hole.sum() == len(rows) * len(columns), "one square, cut off at the border"
-        assert 4 <= len(rows) <= rule.hole
-        assert 4 <= len(columns) <= rule.hole
+        assert side // 2 <= len(rows) <= side
+        assert side // 2 <= len(columns) <= side
+    assert black.flatten(1).sum(1).max() == side * side
     often = black.float().mean(0)
-    assert often.min() > 0.03, "every pixel has its turn"
+    assert often.min() > 0.03 * (side / 8) ** 2, "every pixel has its turn"
+
+
+@pytest.mark.parametrize("augment", ["none", "shift", "crop-flip"])
+def test_a_cutout_changes_nothing_but_its_square(augment: str) -> None:
+    images = dataclasses.replace(numbered(40), mean=(0.0,) * 3, std=(1 / 255,) * 3)
+
+    def pixels(cutout: int | None, name: str = augment) -> Tensor:
+        return whole_pass(Batches(images, batch_size=8, augment=name, cutout=cutout))[0]
+
+    plain, holed = pixels(None), pixels(3)
+    changed = (plain != holed).any(1)
+    assert 0 < changed.flatten(1).sum(1).max() <= 9
+    assert not holed.movedim(1, -1)[changed].any()
+    assert torch.equal(plain, pixels(0))
+    if augment == "crop-flip":
+        assert torch.equal(plain, pixels(0, "crop-flip-cutout"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cutout": -1}, "at least 0 pixels"),
+        ({"cutout": 7}, "at most 6 pixels, the images' own, expected, got 7"),
+    ],
+)
+def test_a_cutout_that_does_not_fit_is_refused(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Batches(numbered(4), batch_size=2, augment="shift", **settings)
+    with pytest.raises(ConfigError, match="is for images"):
+        augmentation("events", cutout=3)
 
 
 def test_encoders_by_hand() -> None:

@@ -57,7 +57,7 @@ def test_all_are_normalised_by_the_training_split() -> None:
 def test_rows_and_refusals() -> None:
     part = load_images("digits", split="train", rows=range(100, 200))
     assert torch.equal(part.images, load_images("digits", split="train").images[100:200])
-    with pytest.raises(DataError, match="leaves 0 to 299"):
+    with pytest.raises(DataError, match="rows run from 0 to 299"):
         load_images("digits", split="test", rows=range(300, 310))
     with pytest.raises(ConfigError, match="8x8"):
         load_images("digits", split="test", size=32)

@@ -1,5 +1,7 @@
 """Training, validation and test sets that belong together."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from image_sources import WriteParquet, encode, pixels
@@ -53,3 +55,48 @@ def test_refuses_classes_that_do_not_match(folder: str, write_parquet: WriteParq
     write_parquet("set/test.parquet", files, [0, 1, 2])
     with pytest.raises(DataError, match="but the training set has"):
         load_splits(folder, validation_rows=range(5))
+
+
+@pytest.mark.parametrize(
+    ("rows", "shared"),
+    [
+        (range(3, 9), True),
+        (range(9, 10), True),
+        (range(2, 9, 2), False),
+        (range(9, 3, -1), False),
+        (torch.tensor([4, 5, 6]), True),
+        (torch.tensor([4, 6, 5]), False),
+    ],
+)
+def test_neighbouring_rows_share_the_sets_memory(rows: range | torch.Tensor, shared: bool) -> None:
+    pixels = torch.randint(0, 256, (10, 3, 4, 4), dtype=torch.uint8)
+    whole = Images.measured(pixels, torch.arange(10), tuple("abcdefghij"))
+    part = whole.subset(rows)
+    assert part.labels.tolist() == list(rows)
+    assert torch.equal(part.images, pixels[torch.as_tensor(list(rows))])
+    same = part.images.untyped_storage().data_ptr() == pixels.untyped_storage().data_ptr()
+    assert same == shared
+
+
+def test_a_part_at_the_end_is_held_out_without_a_copy(folder: str) -> None:
+    splits = load_splits(folder, validation_rows=range(25, 30))
+    train, held = (s.images.untyped_storage() for s in (splits.train, splits.validation))
+    assert train.data_ptr() == held.data_ptr()
+    assert (len(splits.train), len(splits.validation)) == (25, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"), [("a.npz", "load_sequences"), ("a.csv", "read_series")]
+)
+def test_a_file_of_another_kind_names_its_reader(tmp_path: Path, name: str, reader: str) -> None:
+    (tmp_path / name).write_text("x")
+    with pytest.raises(DataError, match=f"no images; .*{reader}"):
+        load_splits(tmp_path / name)
+
+
+@pytest.mark.parametrize("rows", [range(5, 11), range(3, 3)])
+def test_rows_that_there_are_not_are_refused(rows: range) -> None:
+    pixels = torch.zeros(10, 1, 2, 2, dtype=torch.uint8)
+    whole = Images.measured(pixels, torch.arange(10), tuple("abcdefghij"))
+    with pytest.raises(DataError, match="of 10 images, whose rows run from 0 to 9"):
+        whole.subset(rows)

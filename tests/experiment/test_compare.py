@@ -13,8 +13,7 @@ from microglia.cli import run
 from microglia.errors import ConfigError
 from microglia.experiment import compare_table
 from microglia.experiment.compare import CompareConfig
-from microglia.experiment.results import read_results, run_in_processes
-from microglia.methods import METHODS
+from microglia.experiment.results import read_results, run_in_processes, run_jobs
 
 TABLE: dict[str, Any] = {
     "seeds": [0, 1],
@@ -73,6 +72,19 @@ def test_two_processes_do_each_run_once(tmp_path: Path) -> None:
     compare_table.write_csv(found, tmp_path / "rows.csv")
     with (tmp_path / "rows.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(jobs)
+
+
+def test_a_method_trained_for_longer_starts_from_the_same_dense_network(tmp_path: Path) -> None:
+    table = {**TABLE["compare"], "settings": {"weight-magnitude": {"epochs": 3}}}
+    jobs, results = config(seeds=[0], compare=table).jobs(), tmp_path / "results.jsonl"
+    assert [job.config.training.epochs for job in jobs] == [2, 2, 3]
+    work = tmp_path / "jobs"
+    run_jobs(jobs[:2], results=results, folder=work, progress=False)
+    (metrics,) = (work / jobs[0].name).rglob("metrics.jsonl")
+    dense = metrics.read_text()
+    run_jobs(jobs, results=results, folder=work, progress=False)
+    assert set(read_results(results)) == {job.name for job in jobs}
+    assert metrics.read_text() == dense, "not trained again"
 
 
 def test_a_job_that_fails_does_not_keep_the_others(tmp_path: Path) -> None:
@@ -142,9 +154,3 @@ latency_batch = 4
 def test_what_is_refused(section: str, value: Any, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         config(**{section: value})
-
-
-def test_published_numbers_are_of_methods_that_exist_or_will() -> None:
-    from microglia.experiment.published import PUBLISHED
-
-    assert set(PUBLISHED) & set(METHODS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from microglia.experiment.lines import append_line, read_lines
 from microglia.experiment.results import LOCK, check_same, read_results, run_jobs
 from microglia.experiment.statistics import paired_difference
 from microglia.experiment.tiers import TIERS
-from microglia.methods import METHODS
 
 
 def config(*, method: str = "sca", seed: int = 0, sparsity: float = 0.5) -> RunConfig:
@@ -139,6 +139,56 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, line: str) -> None:
         read_results(tmp_path / "r.jsonl")
 
 
+def of_another_version(record: dict[str, Any], key: str, value: Any = None) -> dict[str, Any]:
+    """The record with a key of its sections set, or without it."""
+    record = json.loads(json.dumps(record))
+    table = record
+    *sections, last = key.split(".")
+    for section in sections:
+        table = table[section]
+    table.pop(last, None)
+    if value is not None:
+        table[last] = value
+    return record
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "match"),
+    [
+        ("seed", None, "lacks seed"),
+        ("epochs", None, "lacks epochs"),
+        ("colour", "red", "has an unknown colour"),
+        ("config.network.colour", "red", r"Unknown key 'network\.colour'"),
+        ("config.data.source", None, r"'data\.source' is missing"),
+        ("config.pruning.method", "scaa", "no method 'scaa'"),
+    ],
+)
+def test_a_line_of_another_version_is_named(
+    finished: Path, tmp_path: Path, key: str, value: Any, match: str
+) -> None:
+    first, second, *_ = read_lines(finished / "r.jsonl")
+    path = tmp_path / "r.jsonl"
+    append_line(path, first)
+    append_line(path, of_another_version(second, key, value))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=rf"r\.jsonl: line 2.*{match}.*[Aa]nother version"):
+        run_jobs(jobs(), results=path, folder=tmp_path / "work", progress=False)
+    assert path.read_bytes() == before
+
+
+def test_no_line_is_lost_where_several_append(tmp_path: Path) -> None:
+    path, each = tmp_path / "lines.jsonl", 30
+
+    def append(writer: int) -> None:
+        for i in range(each):
+            append_line(path, {"writer": writer, "i": i, "text": "x" * 20_000})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(append, range(4)))
+    lines = [(line["writer"], line["i"]) for line in read_lines(path)]
+    assert sorted(lines) == [(w, i) for w in range(4) for i in range(each)]
+
+
 def test_the_paired_interval_is_students() -> None:
     a = {0: 0.5, 1: 0.7, 2: 0.6, 3: 0.9}
     b = {1: 0.6, 2: 0.65, 3: 0.7, 9: 0.1}
@@ -192,20 +242,6 @@ def test_recipes_are_of_every_norm_and_loss_with_each_seed() -> None:
     assert len(settings) == len({j.name for j in jobs}) == len(jobs) == 18
     with pytest.raises(ConfigError, match="s and m"):
         recipes.jobs("g")
-
-
-def test_rivals_are_every_method_and_controls_at_their_parameters() -> None:
-    names: list[str] = []
-    for job in rivals.jobs("s"):
-        assert job.name not in names
-        assert set(job.builds_on) <= set(names)
-        names.append(job.name)
-        weights = METHODS[job.config.pruning.method].prunes == "weights"
-        if job.label != "dense" and job.like is None:
-            assert job.sparsity in ((0.9, 0.98) if weights else (0.5, 0.8))
-    found = {name.split("/")[1].rpartition("-seed")[0].rpartition("-")[0] for name in names}
-    assert set(METHODS) <= found
-    assert "cifar10-conv5/uniform-slim-0.98-seed0" in names
 
 
 def test_dense_networks_alone_are_compared_with_the_first() -> None:

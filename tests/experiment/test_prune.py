@@ -57,7 +57,8 @@ def test_the_directory_is_whole_and_alone(run: Run) -> None:
     found = {str(p.relative_to(run.directory)) for p in run.directory.rglob("*") if p.is_file()}
     training = {"metrics.jsonl", "checkpoint.ckpt", "figures.json"}
     compact = {f"{COMPACT}/weights.safetensors", f"{COMPACT}/structure.json"}
-    expected = {"config.toml", "table.json", "report.html"} | training | compact
+    expected = {"config.toml", "table.json", "report.html", "scores.json"} | training | compact
+    expected.add("networks/sca-seed1/scores.json")
     for name in ("dense", "sca", "random", "uniform-slim"):
         for seed in (0, 1):
             if (name, seed) != ("sca", 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from microglia.errors import ConfigError, DataError
-from microglia.experiment import RunConfig
+from microglia.experiment import NetworkConfig, RunConfig
+from microglia.experiment.bench import build_network
 from microglia.experiment.compare import CompareConfig
 from microglia.experiment.toml import keys, read_table, set_key, unset_keys
 from microglia.methods import METHODS
@@ -117,6 +119,7 @@ def test_the_shipped_examples_are_valid() -> None:
         ("training", {"device": "tpu"}, r"training\.device"),
         ("data", {"train_rows": [5, 5]}, r"data\.train_rows"),
         ("data", {"batch_size": 0}, r"data\.batch_size"),
+        ("data", {"cutout": -1}, r"data\.cutout.*at least 0"),
         ("output", {"directory": ""}, r"output\.directory"),
         ("output", {"latency_repeats": 0}, r"output\.latency_repeats"),
         ("", {"seeds": []}, r"seeds"),
@@ -167,6 +170,8 @@ def test_every_method_can_be_asked_for(method: str) -> None:
         ("pruning.options.regrow", "0.1", 0.1),
         ("pruning.options.score", "released", "released"),
         ("data.train_rows", "0,50", (0, 50)),
+        ("network.detach_reset", "false", False),
+        ("network.tau_a", "3", 3.0),
     ],
 )
 def test_any_key_can_be_set_from_text(key: str, text: str, value: Any) -> None:
@@ -177,6 +182,17 @@ def test_any_key_can_be_set_from_text(key: str, text: str, value: Any) -> None:
         found = found[part] if isinstance(found, dict) else getattr(found, part)
     assert found == value
     assert type(found) is type(value)
+
+
+def test_every_setting_of_the_network_reaches_it() -> None:
+    settings = {
+        **{"neuron": "alif", "tau": 3.0, "alpha": 2.0, "surrogate": "atan", "reset": "soft"},
+        **{"detach_reset": False, "beta": 0.5, "tau_a": 6.0, "norm": "tebn", "width": 0.25, "T": 3},
+    }
+    names = {f.name for f in dataclasses.fields(NetworkConfig)}
+    assert set(settings) == names - {"name", "final_T", "cnf"}
+    network = build_network(NetworkConfig(name="digits", **settings), (1, 8, 8), classes=4)
+    assert settings.items() <= network.microglia_network["arguments"].items()
 
 
 @pytest.mark.parametrize(
@@ -217,3 +233,16 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     broken.write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="Cannot read"):
         read_table(broken)
+
+
+def test_a_rate_of_fine_tuning_counts_where_there_is_some() -> None:
+    def config(**pruning: Any) -> RunConfig:
+        return RunConfig.from_table({**MINIMAL, "pruning": {"sparsity": 0.5, **pruning}})
+
+    assert config(finetune_rate=0.1).differs_from(config(finetune_rate=0.3)) == []
+    tuned = {"finetune_epochs": 2}
+    assert config(**tuned).differs_from(config(**tuned, finetune_rate=0.1)) == []
+    other = config(**tuned, finetune_rate=0.3)
+    assert config(**tuned).differs_from(other) == ["pruning.finetune_rate"]
+    trained = config(method="weight-magnitude")
+    assert trained.differs_from(config(method="weight-magnitude", finetune_rate=1.0)) == []

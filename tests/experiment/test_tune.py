@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from microglia.cli import run
 from microglia.errors import ConfigError, DataError
 from microglia.experiment import tune as tune_module
 from microglia.experiment.compare import CompareConfig
+from microglia.experiment.toml import dump
 from microglia.experiment.tune import open_storage, tune, tune_all
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed")
@@ -59,6 +61,19 @@ def test_the_best_trial_sets_the_options(tmp_path: Path) -> None:
     assert again == best.params
     assert len(finished(storage, jobs[0].name)) == 3, "a finished search trains nothing more"
     assert not list((tmp_path / "tune").rglob("*-trial*")), "trials leave no files"
+
+
+def test_the_comparison_goes_on_from_the_dense_network_of_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    methods = {**TABLE["compare"], "methods": ["weight-magnitude"]}
+    config = CompareConfig.from_table({**TABLE, "compare": methods})
+    Path("compare.toml").write_text(dump(config))
+    command = ["compare", "compare.toml", "--quiet", "--output.directory", "out"]
+    assert run([*command, "--tune", "1"]) == 0
+    (metrics,) = tmp_path.rglob("networks/dense-seed0/metrics.jsonl")
+    assert len(metrics.read_text().splitlines()) == config.training.epochs, "trained once"
 
 
 def test_the_test_images_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

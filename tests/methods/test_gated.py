@@ -55,7 +55,7 @@ def test_gradients_are_those_of_the_graph_with_gates_in_it(cls: Any, network: st
     pruner, generator = loop.pruner, torch.Generator()
     generator.set_state(pruner.generator.get_state())
     loop.run(1)  # this step drew the gates that the next one sees
-    hidden = {n: t.clone().requires_grad_() for n, t in pruner._hidden.theta.items()}
+    hidden = {n: t.clone().requires_grad_() for n, t in pruner._theta.tensors.items()}
     phi = {n: g.detach().clone().requires_grad_() for n, g in pruner._gates.items()}
     shown, penalty = {}, torch.zeros(())
     places = {n: float(pruner._price(n, "macs", {})[0]) for n in hidden}
@@ -139,7 +139,7 @@ def test_gates_are_plain_numbers_at_the_end(cls: Any) -> None:
     assert pruner.reached is None  # there is no budget
     for name, weight in pruner.masks.weights.items():
         z = plain(cls, pruner._gates[name].detach())
-        assert torch.allclose(weight, pruner._hidden.theta[name] * z, atol=1e-7)
+        assert torch.allclose(weight, pruner._theta.tensors[name] * z, atol=1e-7)
         assert torch.equal(pruner.masks.mask(name), z > 0)
     assert 0 < pruner.sparsity_reached < 1
     gates = {n: g.detach().clone() for n, g in pruner._gates.items()}
@@ -193,7 +193,7 @@ def test_holding_makes_the_gates_plain(cls: Any) -> None:
     loop.pruner.hold(torch.optim.SGD(loop.model.parameters(), lr=0.1))
     for name, weight in loop.pruner.masks.weights.items():
         z = plain(cls, loop.pruner._gates[name].detach())
-        assert torch.allclose(weight, loop.pruner._hidden.theta[name] * z, atol=1e-7)
+        assert torch.allclose(weight, loop.pruner._theta.tensors[name] * z, atol=1e-7)
 
 
 @pytest.mark.parametrize("cls", GATED)

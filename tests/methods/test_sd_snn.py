@@ -125,7 +125,7 @@ def test_who_comes_back_is_open_and_who_has_least_range_closes() -> None:
     loop.run(1)
     closed = (~loop.pruner.masks.keep()["body.4"]).nonzero().flatten()
     assert len(closed)
-    loop.pruner._memory["called.body.4"][closed[0]] = 1.0  # type: ignore[attr-defined]
+    loop.pruner._called["body.4"][closed[0]] = 1.0  # type: ignore[attr-defined]
     loop.backward()
     loop.model.get_submodule("body.5").weight.grad[closed[0]] = 1e3
     loop.optimizer.step()

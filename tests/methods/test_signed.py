@@ -185,7 +185,7 @@ def test_an_optimizer_forgets_dormant_synapses() -> None:
 def test_dormant_synapses_get_nothing_but_noise() -> None:
     loop = Loop(SoftDeepR, "chain", sparsity=0.5, until=1000, temperature=0.0, strength=0.5)
     loop.run(6)
-    theta = loop.pruner._hidden.theta
+    theta = loop.pruner._theta.tensors
     signs = loop.pruner._signs.tensors
     asleep = {n: t * signs[n] <= 0 for n, t in theta.items()}
     assert all(a.any() for a in asleep.values())
@@ -196,13 +196,13 @@ def test_dormant_synapses_get_nothing_but_noise() -> None:
 
     loop = by_sgd(SoftDeepR, temperature=1e-3)
     loop.run(10)
-    before = {n: t * signs[n] for n, t in loop.pruner._hidden.theta.items()}
+    before = {n: t * signs[n] for n, t in loop.pruner._theta.tensors.items()}
     loop.backward()
     again = torch.Generator().manual_seed(0)
     again.set_state(loop.pruner.generator.get_state())
     loop.optimizer.step()
     lowest = -1e-3 * 0.6 / (ALPHA * 0.4)
-    for name, theta_now in loop.pruner._hidden.theta.items():
+    for name, theta_now in loop.pruner._theta.tensors.items():
         walk = math.sqrt(2 * LR * 1e-3) * torch.randn(theta_now.shape, generator=again)
         dormant = before[name] <= 0
         expected = (before[name] + walk).clamp(min=lowest)[dormant]

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import microglia as mg
 from microglia.errors import ConfigError
 from microglia.networks import Network, Neuron, Norm, build, layers, network_names, set_timesteps
+from microglia.networks.alif import ALIFNode
 from microglia.networks.layers import scaled
 from microglia.networks.preresnet import PreActivationBlock
 
@@ -29,12 +30,27 @@ SMALL = [
     ("vgg11", {"channels": 3, "width": 1 / 32, "surrogate": "atan", "norm": "tdbn"}, 32),
     ("6conv2fc", {"channels": 3, "width": 1 / 32, "reset": "soft", "size": 16}, 16),
     ("7conv2fc", {"channels": 3, "width": 1 / 32, "norm": "tebn", "T": 3, "size": 8}, 8),
-    ("vggsnn", {"channels": 2, "width": 1 / 32, "neuron": "alif", "reset": "soft"}, 48),
+    (
+        "vggsnn",
+        {
+            "channels": 2,
+            "width": 1 / 32,
+            "neuron": "alif",
+            "reset": "soft",
+            "beta": 0.5,
+            "tau_a": 2,
+        },
+        48,
+    ),
     ("resnet19", {"channels": 3, "width": 1 / 16, "norm": "tdbn"}, 12),
     ("resnet19", {"channels": 2, "width": 1 / 16, "norm": "tebn", "surrogate": "atan"}, 12),
     ("preresnet20", {"channels": 3, "width": 0.5, "norm": "tebn", "neuron": "alif"}, 12),
     ("preresnet18", {"channels": 3, "width": 1 / 8}, 16),
-    ("preresnet20", {"channels": 3, "width": 0.5, "neuron": "lif", "T": 6}, 16),
+    (
+        "preresnet20",
+        {"channels": 3, "width": 0.5, "neuron": "lif", "T": 6, "detach_reset": False},
+        16,
+    ),
 ]
 each = pytest.mark.parametrize(("name", "settings", "side"), SMALL)
 
@@ -182,6 +198,25 @@ def test_rebuilds_from_its_own_record(name: str, settings: dict[str, object], si
     assert torch.equal(logits(network, x), logits(again, x))
 
 
+def test_a_record_of_before_a_setting_gives_its_usual_value() -> None:
+    network = build("digits", classes=10, channels=1, neuron="alif")
+    record = network.microglia_network
+    of_old = {"detach_reset", "beta", "tau_a"}
+    arguments = {k: v for k, v in record["arguments"].items() if k not in of_old}
+    assert len(arguments) == len(record["arguments"]) - 3
+    assert build("digits", **arguments).microglia_network == record
+
+
+@pytest.mark.parametrize("name", ["digits", "sew_resnet18"])
+def test_the_neurons_settings_reach_every_neuron(name: str) -> None:
+    chosen = {"detach_reset": False, "beta": 0.7, "tau_a": 3.0}
+    with torch.device("meta"):
+        network = build(name, classes=10, channels=3, neuron="alif", **chosen)
+    neurons = [m for m in network.modules() if isinstance(m, ALIFNode)]
+    assert neurons
+    assert all(getattr(n, k) == v for n in neurons for k, v in chosen.items())
+
+
 @pytest.mark.parametrize(("outputs", "stride"), [(8, 1), (16, 1), (8, 2), (16, 2)])
 def test_the_preactivation_block_adds_its_branch_to_the_stream(outputs: int, stride: int) -> None:
     torch.manual_seed(0)
@@ -235,10 +270,11 @@ def test_first_weights_of_the_papers_vgg16() -> None:
 
 @pytest.mark.parametrize("reset", layers.RESETS)
 @pytest.mark.parametrize("kind", layers.KINDS)
-def test_neurons_follow_their_equation(kind: str, reset: str) -> None:
-    tau, beta, tau_a = 3.0, 0.2, 4.0
+@pytest.mark.parametrize(("beta", "tau_a"), [(0.2, 4.0), (1.5, 1.0), (0.0, 9.0)])
+def test_neurons_follow_their_equation(kind: str, reset: str, beta: float, tau_a: float) -> None:
+    tau = 3.0
     x = torch.rand(12, 50, dtype=torch.float64) * 4 - 0.4
-    neuron = Neuron(kind, tau=tau, reset=reset)().double()
+    neuron = Neuron(kind, tau=tau, reset=reset, beta=beta, tau_a=tau_a)().double()
     spikes = neuron(x)
     v, a = torch.zeros(2, 50, dtype=torch.float64)
     for current, spike in zip(x, spikes, strict=True):
@@ -276,7 +312,7 @@ def test_a_detached_reset_gives_no_gradient(kind: str) -> None:
     gradients = []
     for detach in (True, False):
         current = x.clone().requires_grad_()
-        neuron = Neuron(kind, tau=1.2, reset="hard", detach=detach)().double()
+        neuron = Neuron(kind, tau=1.2, reset="hard", detach_reset=detach)().double()
         neuron(current)[1].sum().backward()
         gradients.append(current.grad[0].clone())
     assert not torch.allclose(*gradients)
@@ -370,6 +406,10 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
         ("conv5", {"neuron": "plf"}, "Did you mean 'plif'"),
         ("conv5", {"tau": 1.0}, "tau"),
         ("conv5", {"alpha": 0.0}, "alpha"),
+        ("conv5", {"neuron": "alif", "beta": -0.1}, "beta: the threshold must rise"),
+        ("conv5", {"neuron": "alif", "tau_a": 0.5}, "tau_a: .* at least 1 time step"),
+        ("conv5", {"beta": 0.2}, "beta: only neuron='alif' adapts, not 'lif'"),
+        ("vgg16", {"tau_a": 2.0}, "tau_a: only neuron='alif' adapts, not 'if'"),
         ("conv5", {"cnf": "ADD"}, "SEW-ResNets"),
         ("conv5", {"norm": "tebm"}, "Did you mean 'tebn'"),
         ("conv5", {"surrogate": "triangel"}, "Did you mean 'triangle'"),

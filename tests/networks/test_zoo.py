@@ -8,6 +8,7 @@ from spikingjelly.activation_based import functional, neuron
 from spikingjelly.activation_based.model import ms_resnet, sew_resnet
 from torch import Tensor, nn
 
+import microglia as mg
 from microglia.errors import ConfigError
 from microglia.networks import build
 from microglia.networks.zoo import MODULES
@@ -89,10 +90,30 @@ def test_the_papers_neuron_stays_unless_another_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["sew_resnet18", pytest.param("spiking_resnet18", marks=pytest.mark.full), "ms_resnet18"],
+)
+def test_uniform_slim_narrows_what_width_does_not(name: str) -> None:
+    """A quarter of every width, the streams between the blocks too, and it trains."""
+    torch.manual_seed(0)
+    whole = build(name, classes=5, channels=3, T=2)
+    x = torch.randn(2, 3, 16, 16)
+    narrow = mg.UniformSlim(whole, sparsity=0.75, example_input=x).compact().model
+    for before, after in zip(whole.modules(), narrow.modules(), strict=True):
+        if isinstance(before, nn.Conv2d):
+            assert after.out_channels == before.out_channels // 4
+            assert after.in_channels == max(3, before.in_channels // 4)
+    mg.reset(narrow)
+    narrow.train()(x).square().sum().backward()
+    gradients = [p.grad for p in narrow.parameters()]
+    assert all(g is not None and torch.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
         ("sew_resnet18", {"channels": 1}, "3 channels"),
-        ("sew_resnet18", {"width": 0.5}, "width 1 only"),
+        ("sew_resnet18", {"width": 0.5}, r"narrow it by mg\.UniformSlim"),
         ("sew_resnet18", {"cnf": "OR"}, "ADD, AND, IAND"),
         ("spiking_resnet18", {"cnf": "ADD"}, "SEW-ResNets"),
         ("ms_resnet18", {"tau": 3.0}, "brings its own neuron"),

@@ -10,7 +10,22 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from microglia.errors import ConfigError
+from microglia.cli import examples, report
+from microglia.cli.options import (
+    ANY_KEY,
+    Device,
+    Epochs,
+    Experiment,
+    Out,
+    Overwrite,
+    Quiet,
+    Results,
+    Resume,
+    Seeds,
+    ShowConfig,
+    dotted_flags,
+    keys_given,
+)
 
 app = typer.Typer(
     name="microglia",
@@ -20,82 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-PRUNE_EXAMPLES = """
-[bold]Examples[/bold]
-
-  microglia prune examples/digits.toml
-
-  microglia prune examples/digits.toml --sparsity 0.5 --seeds 0,1,2 --out runs/half
-
-  microglia prune examples/digits.toml --network.width 0.5 --pruning.options.regrow 0.05
-
-  microglia prune examples/digits.toml --epochs 4 --show-config
-
-Any key of the config is a flag, --section.key value; the common ones have short names too.
---show-config lists them all.
-"""
-
-TRAIN_EXAMPLES = """
-[bold]Examples[/bold]
-
-  microglia train examples/digits.toml
-
-  microglia train examples/digits.toml --training.loss tet --network.norm tebn --seeds 0,1,2
-"""
-
-REPRODUCE_EXAMPLES = """
-[bold]Examples[/bold]
-
-  microglia reproduce sca --tier s
-
-  microglia reproduce sca --tier s --only "cifar10-conv5/*-seed0"
-
-  microglia reproduce sca --tier m --list
-
-  microglia reproduce recipes --tier s
-"""
-
-COMPARE_EXAMPLES = """
-[bold]Examples[/bold]
-
-  microglia compare examples/compare.toml
-
-  microglia compare examples/compare.toml --processes 2 --seeds 0,1,2
-
-  microglia compare examples/compare.toml --table
-
-  microglia compare examples/compare.toml --tune 12 --compare.methods stds
-"""
-
-SENSITIVITY_EXAMPLES = """
-[bold]Examples[/bold]
-
-  microglia sensitivity examples/digits.toml
-
-  microglia sensitivity runs/demo --score rate
-"""
-
-INSPECT_EXAMPLES = """
-[bold]Examples[/bold]
-
-  microglia inspect vgg16
-
-  microglia inspect preresnet18 --width 0.25 --classes 100
-
-  microglia inspect runs/demo
-"""
-
-MEASURE_EXAMPLES = """
-[bold]Examples[/bold]
-
-  microglia measure runs/demo
-
-  microglia measure runs/demo/compact --data digits
-
-  microglia measure runs/demo --json > figures.json
-"""
-
 
 INTERRUPTED = 130
 
@@ -117,24 +56,6 @@ def invoke(command: typer.Typer, arguments: Sequence[str]) -> int:
     if result == INTERRUPTED:  # newer Typers answer Ctrl-C with its exit code
         raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
-
-
-Experiment = Annotated[Path, typer.Argument(help="The experiment, a TOML file.")]
-Epochs = Annotated[str | None, typer.Option(help="training.epochs")]
-Seeds = Annotated[str | None, typer.Option(help="seeds, such as 0,1,2")]
-Device = Annotated[str | None, typer.Option(help="training.device: auto, cpu, cuda, cuda:1, mps")]
-Out = Annotated[str | None, typer.Option(help="output.directory")]
-Results = Annotated[
-    str | None, typer.Option(help="output.results: append a JSON line to this file.")
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="output.overwrite: replace an earlier run.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run was.")]
-ShowConfig = Annotated[
-    bool, typer.Option("--show-config", help="Print the config, every key, and stop.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -159,8 +80,8 @@ def root(
 
 
 @app.command(
-    epilog=PRUNE_EXAMPLES,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog=examples.PRUNE,
+    context_settings=ANY_KEY,
 )
 def prune(
     context: typer.Context,
@@ -201,12 +122,11 @@ def prune(
         "output.results": results,
         "output.overwrite": "true" if overwrite else None,
     }
-    given = {key: text for key, text in flags.items() if text is not None}
     commands.run(
         Console(),
         "prune",
         config,
-        given | dotted_flags(context.args),
+        keys_given(flags, context.args),
         show_config=show_config,
         resume=resume,
         progress=not quiet,
@@ -214,8 +134,8 @@ def prune(
 
 
 @app.command(
-    epilog=TRAIN_EXAMPLES,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog=examples.TRAIN,
+    context_settings=ANY_KEY,
 )
 def train(
     context: typer.Context,
@@ -244,22 +164,24 @@ def train(
         "output.results": results,
         "output.overwrite": "true" if overwrite else None,
     }
-    given = {key: text for key, text in flags.items() if text is not None}
     commands.run(
         Console(),
         "train",
         config,
-        given | dotted_flags(context.args),
+        keys_given(flags, context.args),
         show_config=show_config,
         resume=resume,
         progress=not quiet,
     )
 
 
-@app.command(epilog=REPRODUCE_EXAMPLES)
+@app.command(epilog=examples.REPRODUCE)
 def reproduce(
     paper: Annotated[
-        str, typer.Argument(help="Which: sca, the paper's, or recipes, norms and losses.")
+        str,
+        typer.Argument(
+            help="Which: sca, the paper's; recipes, norms and losses; rivals, all methods."
+        ),
     ],
     tier: Annotated[str, typer.Option(help="s (minutes a network), m, or g (for a GPU).")] = "s",
     only: Annotated[
@@ -284,9 +206,9 @@ def reproduce(
     Each finished network appends a line to the results file and isn't trained again; an interrupted
     one goes on from its last epoch. Several processes may work at once.
     """
-    from microglia.cli import commands
+    from microglia.cli import reproduce as command
 
-    commands.reproduce(
+    command.reproduce(
         Console(),
         paper,
         tier=tier,
@@ -300,8 +222,8 @@ def reproduce(
 
 
 @app.command(
-    epilog=COMPARE_EXAMPLES,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog=examples.COMPARE,
+    context_settings=ANY_KEY,
 )
 def compare(
     context: typer.Context,
@@ -344,8 +266,8 @@ def compare(
 
 
 @app.command(
-    epilog=SENSITIVITY_EXAMPLES,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog=examples.SENSITIVITY,
+    context_settings=ANY_KEY,
 )
 def sensitivity(
     context: typer.Context,
@@ -377,7 +299,7 @@ def sensitivity(
     )
 
 
-@app.command(epilog=INSPECT_EXAMPLES)
+@app.command(epilog=examples.INSPECT)
 def inspect(
     target: Annotated[str, typer.Argument(help="A network's name, or a saved one's directory.")],
     classes: Annotated[
@@ -396,7 +318,7 @@ def inspect(
     )
 
 
-@app.command(epilog=MEASURE_EXAMPLES)
+@app.command(epilog=examples.MEASURE)
 def measure(
     target: Annotated[Path, typer.Argument(help="A run's directory, or a saved network's.")],
     data: Annotated[
@@ -417,33 +339,12 @@ def measure(
     )
 
 
+app.command(epilog=report.EXAMPLES)(report.report)
+
+
 @app.command()
 def methods() -> None:
     """List the pruning methods: what each removes, its budget, what it needs, its source."""
     from microglia.cli import commands
 
     commands.methods(Console())
-
-
-def dotted_flags(arguments: Sequence[str]) -> dict[str, str]:
-    """`--section.key value` and `--section.key=value` as {key: value}.
-
-    Raises:
-        ConfigError: an argument that is neither.
-    """
-    given: dict[str, str] = {}
-    rest = list(arguments)
-    while rest:
-        flag = rest.pop(0)
-        name, equals, value = flag.removeprefix("--").partition("=")
-        if not flag.startswith("--") or "." not in name:
-            raise ConfigError(
-                f"'{flag}' is not understood here. Keys of the config are written "
-                f"--section.key value, such as --training.epochs 4; --help lists the short flags."
-            )
-        if not equals:
-            if not rest:
-                raise ConfigError(f"'{flag}' wants a value: {flag} <value>.")
-            value = rest.pop(0)
-        given[name] = value
-    return given

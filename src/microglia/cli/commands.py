@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
-from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,16 +20,7 @@ import microglia as mg
 from microglia.cli.saved import Saved, find_saved
 from microglia.data import Batches, Images, load_images
 from microglia.errors import ConfigError, DataError, nearest
-from microglia.experiment import (
-    RunConfig,
-    compare_table,
-    layer_sensitivity,
-    markdown,
-    paper_figures,
-    recipes,
-    rivals,
-    sca_paper,
-)
+from microglia.experiment import RunConfig, layer_sensitivity
 from microglia.experiment import prune as run_prune
 from microglia.experiment import train as run_train
 from microglia.experiment.bench import Bench, load_data
@@ -37,8 +28,7 @@ from microglia.experiment.clocked import clocked
 from microglia.experiment.columns import caption_of
 from microglia.experiment.config import DENSE, method_options
 from microglia.experiment.provenance import busy, provenance
-from microglia.experiment.results import read_results, run_jobs
-from microglia.experiment.run_dir import CONFIG, hold_config, unfinished
+from microglia.experiment.run_dir import CONFIG, hold_config, unfinished, working_alone
 from microglia.experiment.sensitivity import Score
 from microglia.experiment.toml import read_table, set_key, unset_keys
 from microglia.experiment.trial import train_dense
@@ -50,12 +40,6 @@ from microglia.report import console_table, write_figures
 from microglia.runtime import keep_freed_memory
 from microglia.training import has_checkpoint, resolve_device
 
-PAPERS = {
-    "sca": (sca_paper.jobs, markdown.tables),
-    "recipes": (recipes.jobs, markdown.tables),
-    "rivals": (rivals.jobs, compare_table.tables),
-}
-"""What can be reproduced: its jobs at a tier, and the tables of their records."""
 SENSITIVITY = "sensitivity.html"
 LATENCY_REPEATS = 20
 
@@ -100,46 +84,6 @@ def run(
     console.print(str(report if report.is_file() else done.directory), highlight=False)
 
 
-def reproduce(
-    console: Console,
-    paper: str,
-    *,
-    tier: str,
-    only: str | None,
-    results: Path | None,
-    folder: Path,
-    list_jobs: bool,
-    only_tables: bool,
-    progress: bool,
-) -> None:
-    """Do a paper's experiments that the results file lacks, and print its tables."""
-    if paper not in PAPERS:
-        raise ConfigError(f"paper: '{paper}' is unknown.{nearest(paper, list(PAPERS))}")
-    jobs_of, tables_of = PAPERS[paper]
-    jobs = [job for job in jobs_of(tier) if only is None or fnmatch(job.name, only)]
-    if not jobs:
-        raise ConfigError(f"only: no job is called '{only}'; --list shows them all")
-    path = results or Path("results") / f"{paper}-{tier}.jsonl"
-    if list_jobs:
-        done = read_results(path)
-        for job in jobs:
-            console.out(f"{'done' if job.name in done else '    '}  {job.name}", highlight=False)
-        return
-    if only_tables:
-        print(tables_of(read_results(path).values()))
-        return
-    keep_freed_memory()  # the process is ours
-    records = run_jobs(jobs, results=path, folder=folder / f"{paper}-{tier}", progress=progress)
-    console.out(tables_of(records), highlight=False)
-    if paper == "sca":
-        page = folder / f"{paper}-{tier}" / "figures.html"
-        write_figures(f"{paper}, tier {tier}", paper_figures.figures(records), page)
-        console.out(str(page), highlight=False)
-    missing = {job.name for job in jobs} - {record["name"] for record in records}
-    if missing:
-        console.out(f"{len(missing)} jobs wait for others, or are with another process")
-
-
 def sensitivity(
     console: Console,
     path: Path,
@@ -161,15 +105,17 @@ def sensitivity(
         )
     config = _config(path / CONFIG if path.is_dir() else path, flags)
     work = path if path.is_dir() else out or Path("runs") / "sensitivity"
-    hold_config(config, work, remedy="name another folder with --out")
-    bench = Bench.open(config, work, progress=progress, resume=True)
+    work.mkdir(parents=True, exist_ok=True)
     seed = config.seeds[0]
-    if path.is_dir() and not has_checkpoint(bench.folder(DENSE, seed)):
-        raise DataError(
-            f"'{path}' has no dense network; run `microglia sensitivity` on its config instead."
-        )
-    keep_freed_memory()  # the process is ours
-    dense = train_dense(bench, seed).model.to(bench.device)
+    with nullcontext() if path.is_dir() else working_alone(work, f"--out: '{work}'"):
+        hold_config(config, work, remedy="name another folder with --out")
+        bench = Bench.open(config, work, progress=progress, resume=True)
+        if path.is_dir() and not has_checkpoint(bench.folder(DENSE, seed)):
+            raise DataError(
+                f"'{path}' has no dense network; run `microglia sensitivity` on its config instead."
+            )
+        keep_freed_memory()  # the process is ours
+        dense = train_dense(bench, seed).model.to(bench.device)
     found = layer_sensitivity(
         dense,
         bench.validation_batches(),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from microglia.cli.jobs import list_done, say_missing
 from microglia.errors import ConfigError, DataError
 from microglia.experiment import compare_table
 from microglia.experiment.compare import CompareConfig
@@ -14,6 +15,8 @@ from microglia.experiment.results import read_results, run_in_processes, run_job
 from microglia.experiment.toml import read_table, set_key
 from microglia.experiment.tune import tune_all
 from microglia.runtime import keep_freed_memory
+
+JOBS = "jobs"  # where networks are trained: searches start from the dense ones of the comparison
 
 
 def compare(
@@ -40,16 +43,14 @@ def compare(
     jobs = config.jobs()
     results = Path(config.output.results or folder / "results.jsonl")
     if list_jobs:
-        done = read_results(results)
-        for job in jobs:
-            console.out(f"{'done' if job.name in done else '    '}  {job.name}", highlight=False)
+        list_done(console, jobs, results)
         return
     if not only_table:
         keep_freed_memory()  # the process is ours
         if count == 1:
-            run_jobs(jobs, results=results, folder=folder / "jobs", progress=progress)
+            run_jobs(jobs, results=results, folder=folder / JOBS, progress=progress)
         else:
-            run_in_processes(jobs, count, results=results, folder=folder / "jobs")
+            run_in_processes(jobs, count, results=results, folder=folder / JOBS)
     names = {job.name for job in jobs}
     records = [r for name, r in read_results(results).items() if name in names]
     found = compare_table.rows(records)
@@ -59,6 +60,8 @@ def compare(
     compare_table.write_csv(found, folder / "results.csv")
     console.out(compare_table.markdown(found), highlight=False)
     console.out(str(folder / "results.csv"), highlight=False)
+    if not only_table:
+        say_missing(console, jobs, records)
 
 
 def _tuned(
@@ -78,7 +81,7 @@ def _tuned(
         config.searched(),
         trials=trials,
         storage=storage or f"sqlite:///{(folder / 'tune.db').resolve()}",
-        folder=folder / "tune",
+        folder=folder / JOBS,
         processes=processes,
     )
     for name, options in found.items():

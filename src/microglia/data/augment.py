@@ -1,6 +1,6 @@
 """Random crops, flips and holes of a whole batch at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -103,11 +103,20 @@ AUGMENTATIONS: dict[str, Augmentation | EventJitter] = {
 }
 
 
-def augmentation(name: str) -> Augmentation | EventJitter:
+def augmentation(name: str, *, cutout: int | None = None) -> Augmentation | EventJitter:
     """The augmentation of this name: "crop-flip" (CIFAR's: pad 4, crop, flip), the same with a
     "-cutout" of 8x8, "shift" (by one pixel, for digits), "events" (see `EventJitter`) or "none".
-    Raises ConfigError for another.
+    ``cutout``, unless None, is the side of the square in its place, 0 for none.
+
+    Raises ConfigError for another name, a side below 0, and a square in "events".
     """
     if name not in AUGMENTATIONS:
         raise ConfigError(f"augment: '{name}' is unknown.{nearest(name, list(AUGMENTATIONS))}")
-    return AUGMENTATIONS[name]
+    rule = AUGMENTATIONS[name]
+    if cutout is None:
+        return rule
+    if cutout < 0:
+        raise ConfigError(f"cutout: a side of at least 0 pixels expected, got {cutout}")
+    if isinstance(rule, EventJitter):
+        raise ConfigError(f"cutout: is for images; augment = '{name}' changes events")
+    return replace(rule, hole=cutout)

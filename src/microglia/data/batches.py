@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from microglia.data.augment import augmentation
+from microglia.data.cache import ROWS_OR_SIZE
 from microglia.data.encode import ENCODERS, delta, latency, poisson
 from microglia.data.images import Images
-from microglia.errors import ConfigError, TrainingError, nearest
+from microglia.errors import ConfigError, TrainingError, memory_for, nearest
 
 
 class Batches:
@@ -18,14 +19,15 @@ class Batches:
     each channel, and int64 [N]. Frames of events come as [T, N, C, H, W], the numbers of events.
 
     The whole set lies on ``device`` as uint8; batches are cut, augmented and normalised there.
-    ``augment`` is a word of `AUGMENTATIONS`. ``encoder`` "poisson" or "latency" turns images, their
-    pixels in [0, 1] and not normalised, into T steps of spikes (see `encode`); "direct" leaves it
-    to the network. "delta" turns frames into their changes of at least ``threshold``, in twice the
-    channels. ``equalise`` divides each recording's frames by their mean, so that many events
-    and few look alike. The order and the augmentation of an epoch depend
-    on ``seed`` and the epoch's number alone, never on what was iterated before. A pass that runs to
-    its end moves on to the next epoch; `set_epoch` chooses one. A broken-off pass changes nothing:
-    the next begins the epoch again.
+    ``augment`` is a word of `AUGMENTATIONS`; ``cutout`` is the side in pixels of the square that it
+    blackens, 0 for none (None: as the word says). ``encoder`` "poisson" or "latency" turns images,
+    their pixels in [0, 1] and not normalised, into T steps of spikes (see `encode`); "direct"
+    leaves it to the network. "delta" turns frames into their changes of at least ``threshold``, in
+    twice the channels. ``equalise`` divides each recording's frames by their mean, so that many
+    events and few look alike. The order and the augmentation of an epoch depend on ``seed`` and the
+    epoch's number alone, never on what was iterated before. A pass that runs to its end moves on to
+    the next epoch; `set_epoch` chooses one. A broken-off pass changes nothing: the next begins the
+    epoch again.
 
     `state_dict` between two batches holds the epoch and the number of batches taken; the first pass
     after `load_state_dict` goes on from there.
@@ -41,6 +43,7 @@ class Batches:
         batch_size: int,
         seed: int = 0,
         augment: str = "none",
+        cutout: int | None = None,
         encoder: str = "direct",
         T: int | None = None,
         threshold: float = 1.0,
@@ -72,12 +75,18 @@ class Batches:
             raise ConfigError("equalise: is for frames of events; images are normalised already")
         if augment == "events" and not images.frames:
             raise ConfigError("augment: 'events' is for frames of events, these are images")
+        shortest = min(images.images.shape[-2:])
+        if cutout is not None and cutout > shortest:
+            raise ConfigError(
+                f"cutout: a side of at most {shortest} pixels, the images' own, expected, "
+                f"got {cutout}"
+            )
         self.encoder, self.T, self.threshold, self.equalise = encoder, T, threshold, equalise
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
         self.drop_last = drop_last
-        self.augmentation = augmentation(augment)
+        self.augmentation = augmentation(augment, cutout=cutout)
         self.classes = images.classes
         self._count = len(images)
         self._epoch = 0
@@ -85,8 +94,9 @@ class Batches:
         self._resume = 0  # batches that the next pass skips
         try:
             self.device = torch.device(device)
-            self._images = images.images.to(self.device)
-            self._labels = images.labels.to(self.device)
+            with memory_for(f"moving the images to '{device}'", lower=ROWS_OR_SIZE):
+                self._images = images.images.to(self.device)
+                self._labels = images.labels.to(self.device)
         except (RuntimeError, AssertionError) as fault:
             raise TrainingError(
                 f"device: '{device}' can't take the images: {str(fault).splitlines()[0]}"

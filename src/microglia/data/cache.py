@@ -12,7 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from microglia.data.images import Images
+from microglia.errors import memory_for
 
+ROWS_OR_SIZE = "the rows that are loaded (data.train_rows), data.size or, of events, network.T"
 FORMAT = 1  # raised whenever decoding, or what is stored, changes
 
 
@@ -27,6 +29,8 @@ def cached(name: str, *, key: Mapping[str, object], make: Callable[[], Images]) 
     ``key`` must hold all that the result depends on, as plain JSON. The file is memory-mapped; it
     is written beside its place and moved there whole. A damaged one is written again, and a cache
     that can't be written only warns: the images are returned all the same.
+
+    Raises TrainingError where there is no memory for them.
     """
     text = json.dumps({"format": FORMAT, **key}, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -36,9 +40,11 @@ def cached(name: str, *, key: Mapping[str, object], make: Callable[[], Images]) 
             return _read(path)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
             pass  # Damaged, or another program's: what follows replaces it.
-    images = make()
+    with memory_for(f"decoding '{name}'", lower=ROWS_OR_SIZE):
+        images = make()
     try:
         _write(path, images)
+        return _read(path)  # whose memory is the file's, where the system may take it back
     except (OSError, SafetensorError) as fault:
         warnings.warn(
             f"the image cache can't be written, so '{name}' will be decoded again next time: "

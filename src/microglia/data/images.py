@@ -66,11 +66,22 @@ class Images:
         return self.images.shape[1] if self.images.dim() == 5 else None
 
     def subset(self, rows: range | Tensor) -> "Images":
-        """The images at these positions, normalised as the whole set is."""
+        """The images at these positions, normalised as the whole set is.
+
+        Neighbours in their order share the whole set's memory, which may be a file's; others are
+        copied.
+        """
         if isinstance(rows, range):
             if len(rows) == 0 or min(rows) < 0 or max(rows) >= len(self):
-                raise DataError(f"rows: {rows} is empty or leaves 0 to {len(self) - 1}")
+                raise DataError(
+                    f"rows: {rows.start} to {rows.stop} wanted of {len(self)} images, whose rows "
+                    f"run from 0 to {len(self) - 1}; take others (data.train_rows, "
+                    "data.validation_rows)"
+                )
             rows = torch.tensor(rows)
+        if len(rows) and bool((rows.diff() == 1).all()):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            return replace(self, images=self.images[part], labels=self.labels[part])
         return replace(self, images=self.images[rows], labels=self.labels[rows])
 
     def like(self, training: "Images") -> "Images":

@@ -20,6 +20,12 @@ from microglia.data.table import check_rows
 from microglia.data.tonic_sets import load_tonic, tonic_folder
 from microglia.errors import ConfigError, DataError
 
+# What files of other kinds are read by.
+NO_IMAGES = {
+    ".npz": "microglia.data.sequences.load_sequences",
+    ".csv": "microglia.data.series.read_series",
+}
+
 
 def load_images(
     source: str | Path,
@@ -186,13 +192,19 @@ def find_source(source: str) -> Path:
             return candidate
     raise DataError(
         f"{source}: no such file or folder here{f' or in {shared}' if shared else ''} "
-        "(by name there are 'digits' and 'hf:...'; MICROGLIA_DATA may name a folder of data)"
+        "(by name there are 'digits', 'hf:...' and 'tonic:...'; MICROGLIA_DATA may name a "
+        "folder of data)"
     )
 
 
 def _tables(path: Path, split: str, rows: range | None) -> list[Path]:
     """The Parquet files that hold ``split``; none where ``path`` is a folder without any."""
     if path.is_file():
+        if path.suffix in NO_IMAGES:
+            raise DataError(
+                f"{path.name}: holds no images; {NO_IMAGES[path.suffix]} reads it, and "
+                "docs/data.md shows how it is trained on"
+            )
         _whole(path, split, rows)
         return [path]
     parts = split_files(path)

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from microglia.data.cache import ROWS_OR_SIZE
 from microglia.data.events import SplitBy
 from microglia.data.images import Images
 from microglia.data.load import load_images
-from microglia.errors import ConfigError, DataError
+from microglia.errors import ConfigError, DataError, memory_for
 
 CIFAR10_VALIDATION = range(20_000, 22_000)  # training rows that choose, in every CIFAR-10 run
 
@@ -47,7 +48,8 @@ def load_splits(
     order of recording, where neighbours are nearly the same and a random part would show nothing.
 
     Raises ConfigError for a share out of range or beside rows; DataError where rows overlap, where
-    the source has no validation part and none was chosen, and as `load_images` does.
+    the source has no validation part and none was chosen, and as `load_images` does; TrainingError
+    where memory runs out.
     """
 
     def load(split: str, rows: range | None = None) -> Images:
@@ -62,8 +64,9 @@ def load_splits(
             split_by=split_by,
         )
 
-    found = _load(load, train_rows, validation_rows, validation_share)
-    empty = sorted(set(range(len(found.train.classes))) - set(found.train.labels.tolist()))
+    with memory_for(f"loading {source}", lower=ROWS_OR_SIZE):
+        found = _load(load, train_rows, validation_rows, validation_share)
+    empty = sorted(set(range(len(found.train.classes))) - set(found.train.labels.unique().tolist()))
     if empty:
         raise DataError(
             f"{source}: the class '{found.train.classes[empty[0]]}' has no sample among those that "

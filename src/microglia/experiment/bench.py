@@ -50,7 +50,8 @@ class Bench:
         )
 
     def training_batches(self, seed: int) -> Batches:
-        return self._batches(self.splits.train, seed=seed, augment=self.config.data.augment)
+        data = self.config.data
+        return self._batches(self.splits.train, seed=seed, augment=data.augment, cutout=data.cutout)
 
     def validation_batches(self) -> Batches:
         return self._in_order(self.splits.validation)
@@ -130,6 +131,9 @@ def build_network(config: NetworkConfig, image: Sequence[int], *, classes: int) 
         alpha=config.alpha,
         surrogate=config.surrogate,
         reset=config.reset,
+        detach_reset=config.detach_reset,
+        beta=config.beta,
+        tau_a=config.tau_a,
         norm=config.norm,
         cnf=config.cnf,
     )

@@ -123,7 +123,12 @@ class CompareConfig:
             for method in self.compare.methods:
                 for sparsity in self.compare.sparsities_of(method):
                     config = self._config(seed, method=method, sparsity=sparsity)
-                    yield Job(experiment=experiment, label=method, config=config)
+                    yield Job(
+                        experiment=experiment,
+                        label=method,
+                        config=config,
+                        dense_training=self.training,
+                    )
 
     def _dense(self, seed: int) -> RunConfig:
         return RunConfig(

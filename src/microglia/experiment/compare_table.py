@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,8 @@ def rows(records: Iterable[Record]) -> list[Row]:
     """A tidy row for each finished run; fractions are of the dense network of the same seed.
 
     `loss` is points of accuracy below the dense network's; `cost` the epochs trained over its
-    epochs, those of the dense network that a method starts from included.
+    epochs, those of the dense network that a method starts from included. What a record lacks is
+    NaN.
     """
     records = list(records)
     dense = {(r["experiment"], r["seed"]): r for r in records if r["label"] == DENSE}
@@ -60,8 +62,8 @@ def _row(record: Record, dense: Record) -> Row:
         "loss": 100 * (theirs["accuracy"] - mine["accuracy"]),
         "connectivity": record.get("parameters_kept", mine["parameters"] / theirs["parameters"]),
         **{name: mine[key] / theirs[key] for name, key in KEPT.items()},
-        "latency": mine["latency_ratio"],
-        "cost": epochs / len(dense["epochs"]),
+        "latency": mine.get("latency_ratio", math.nan),
+        "cost": epochs / len(dense["epochs"]) if dense["epochs"] else math.nan,
         "published": PUBLISHED.get(method, ""),
         "commit": record["commit"],
         "date": record["date"],

@@ -41,6 +41,9 @@ class NetworkConfig:
     alpha: float | None = None
     surrogate: str | None = None
     reset: str | None = None
+    detach_reset: bool | None = None
+    beta: float | None = None
+    tau_a: float | None = None
     norm: str | None = None
     cnf: str | None = None
 
@@ -56,11 +59,12 @@ class DataConfig:
     """Where the images come from; see `microglia.data.load_splits`.
 
     Rows are `[first, end)` of the training part; `validation_share` takes instead the last part of
-    each class. Pixels are normalised, or through an `encoder`, "poisson" or "latency", spikes of
-    `network.T` steps. Events become `network.T` frames, cut by "time" or by "count", and with
-    `equalise` each recording is divided by its mean; the encoder "delta" leaves the changes of at
-    least `threshold` from frame to frame. The validation images are only watched; the test images
-    are measured once, at the end.
+    each class. `augment` changes the training images; `cutout` is the side in pixels of the square
+    that it blackens (None: as `augment` says, 0: none). Pixels are normalised, or through an
+    `encoder`, "poisson" or "latency", spikes of `network.T` steps. Events become `network.T`
+    frames, cut by "time" or by "count", and with `equalise` each recording is divided by its mean;
+    the encoder "delta" leaves the changes of at least `threshold` from frame to frame. The
+    validation images are only watched; the test images are measured once, at the end.
     """
 
     source: str
@@ -74,11 +78,14 @@ class DataConfig:
     validation_share: float | None = None
     batch_size: int = 64
     augment: str = "none"
+    cutout: int | None = None
     encoder: str = "direct"
     threshold: float = 1.0
 
     def __post_init__(self) -> None:
         _check("data.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+        if self.cutout is not None:
+            _check("data.cutout", self.cutout, self.cutout >= 0, "at least 0")
         if self.split_by not in SPLITS_BY:
             raise ConfigError(
                 f"data.split_by: '{self.split_by}' is unknown."
@@ -109,7 +116,8 @@ class PruningConfig:
     network take the dense one.
 
     The compact network gets `finetune_epochs` more, at `finetune_rate` times the learning rate
-    (None: 2 if the method acted on a trained network, else 0). With `distill` above 0 that share
+    (None: 2 at the full rate if the method acted on a trained network, else 0, or a tenth of the
+    rate; benchmarks/finetune_rate.py). With `distill` above 0 that share
     of the fine-tuning loss is `Distillation` from the dense network of the same seed. Methods that
     prune weights leave zeros; they are fine-tuned before they are compacted.
 
@@ -126,7 +134,7 @@ class PruningConfig:
     warmup_epochs: float | None = None
     until_epochs: float | None = None
     finetune_epochs: int | None = None
-    finetune_rate: float = 0.1
+    finetune_rate: float | None = None
     distill: float = 0.0
     temperature: float = 4.0
     protect: tuple[str, ...] = ()
@@ -157,7 +165,8 @@ class PruningConfig:
             raise ConfigError(
                 "pruning.distill: the teacher speaks in fine-tuning; set pruning.finetune_epochs."
             )
-        _check("pruning.finetune_rate", self.finetune_rate, self.finetune_rate > 0, "above 0")
+        rate = self.tuning_rate
+        _check("pruning.finetune_rate", rate, 0 < rate < math.inf, "above 0")
         if self.residual not in RESIDUALS:
             raise ConfigError(
                 f"pruning.residual: '{self.residual}' is unknown."
@@ -196,9 +205,17 @@ class PruningConfig:
         return 2 if method_named(self.method).needs == "trained" else 0
 
     @property
+    def tuning_rate(self) -> float:
+        """Learning rate of the fine-tuning as a fraction of the training's."""
+        if self.finetune_rate is not None:
+            return self.finetune_rate
+        return 1.0 if method_named(self.method).needs == "trained" else 0.1
+
+    @property
     def needs_dense(self) -> bool:
-        """Whether the method or its fine-tuning starts from the dense network."""
-        return bool(self.distill) or method_named(self.method).needs == "trained"
+        """Whether the method or its fine-tuning starts, or learns, from the dense network."""
+        cls = method_named(self.method)
+        return bool(self.distill) or cls.needs == "trained" or "teacher" in cls.settings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,8 +270,10 @@ class RunConfig:
     def differs_from(self, other: RunConfig) -> list[str]:
         """The keys that make another config another experiment; where results go doesn't count."""
         mine, theirs = self.to_dict(), other.to_dict()
-        for table in (mine, theirs):
+        for config, table in ((self, mine), (other, theirs)):
             del table["output"], table["training"]["loggers"]
+            tunes = config.pruning.finetuning > 0
+            table["pruning"]["finetune_rate"] = config.pruning.tuning_rate if tunes else None
         keys = []
         for section, value in mine.items():
             if isinstance(value, dict):
@@ -273,7 +292,7 @@ class RunConfig:
 
 
 _SET_ELSEWHERE = (
-    "example_input optimizer ledger seed sparsity target every warmup until "
+    "example_input optimizer ledger seed teacher sparsity target every warmup until "
     "protect floor round_to residual linear"
 ).split()
 

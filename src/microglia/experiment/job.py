@@ -25,9 +25,18 @@ from microglia.experiment.trial import (
     train_pruned,
 )
 from microglia.methods import method_named
-from microglia.metrics import measure
+from microglia.metrics import Figures, measure
+from microglia.training import TrainingConfig
 
 Record = dict[str, Any]
+
+KEYS = set(
+    "name experiment label method sparsity seed date machine python versions commit config figures "
+    "epochs changes kept scores seconds certificate".split()
+)
+"""What every record has."""
+LATER_KEYS = {"parameters_kept", "sparsity_reached", "activity"}
+"""What earlier records lack."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +53,8 @@ class Job:
     """What is compared, such as "SCA" or "prune-only"; "dense" is the network as it is."""
     config: RunConfig
     like: str | None = None
+    dense_training: TrainingConfig | None = None
+    """How the dense network of the seed is trained; None for as this one."""
 
     def __post_init__(self) -> None:
         if len(self.config.seeds) != 1:
@@ -90,20 +101,19 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
     Raises:
         MicrogliaError: what went wrong.
     """
-    dense_bench = _bench(job, DENSE, folder, progress=progress)
+    bench = _bench(job, job.label, folder, progress=progress)
     if job.label == DENSE:
-        trial = train_dense(dense_bench, job.seed)
+        trial = train_dense(bench, job.seed)
         dense = trial.model
     else:
-        with FileLock(dense_bench.work / LOCK):  # it is trained again if its folder was lost
-            dense = train_dense(dense_bench, job.seed).model
-        trial = _pruned(job, dense, done, folder, progress=progress)
-    output, device = job.config.output, dense_bench.device
+        dense = dense_network(job, folder, progress=progress)
+        trial = _pruned(job, bench, dense, done)
+    output, device = job.config.output, bench.device
     models = {"dense": dense.to(device), "this": trial.model.to(device)}
-    images = dense_bench.example(output.latency_batch).to(device)
+    images = bench.example(output.latency_batch).to(device)
     clocks = clocked(models, images, repeats=output.latency_repeats)
     speedup, _, _ = clocks["this"].latency.speedup_over(clocks["dense"].latency)
-    figures = measure(trial.model, dense_bench.test_batches(), latency_repeats=0)
+    figures = measure(trial.model, bench.test_batches(), latency_repeats=0)
     return {
         "name": job.name,
         "experiment": job.experiment,
@@ -116,14 +126,20 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
         "parameters_kept": trial.parameters_kept(dense),
         "sparsity_reached": trial.reached,
         "figures": {**clocks["this"].on(figures).summary(), "latency_ratio": 1 / speedup},
+        "activity": activity_of(figures),
         **_history(trial),
     }
 
 
-def _pruned(
-    job: Job, dense: nn.Module, done: Mapping[str, Record], folder: Path, *, progress: bool
-) -> Trial:
-    bench = _bench(job, job.label, folder, progress=progress)
+def dense_network(job: Job, folder: Path, *, progress: bool) -> nn.Module:
+    """The dense network that all jobs of a seed share, trained by whoever comes first."""
+    shared = folder / name_of(job.experiment, DENSE, 0.0, job.seed)
+    shared.mkdir(parents=True, exist_ok=True)
+    with FileLock(shared / LOCK):
+        return train_dense(_bench(job, DENSE, folder, progress=progress), job.seed).model
+
+
+def _pruned(job: Job, bench: Bench, dense: nn.Module, done: Mapping[str, Record]) -> Trial:
     method = job.config.pruning.method
     if job.like is None:
         if method_named(method).needs == "training":
@@ -140,10 +156,31 @@ def _bench(job: Job, label: str, folder: Path, *, progress: bool) -> Bench:
     """The job's own, or that of the dense network, which all jobs of the seed share."""
     name, config = name_of(job.experiment, label, job.sparsity, job.seed), job.config
     if label == DENSE:
-        config = dataclasses.replace(config, pruning=PruningConfig(sparsity=0.0))
+        training = job.dense_training or config.training
+        pruning = PruningConfig(sparsity=0.0)
+        config = dataclasses.replace(config, training=training, pruning=pruning)
     bench = Bench.open(config, folder / name, progress=progress, resume=True)
     hold_config(config, folder / name, remedy="name another folder")
     return bench
+
+
+def activity_of(figures: Figures) -> list[dict[str, Any]]:
+    """The layers of spiking neurons, in the order in which they ran; neurons are counted."""
+    return [
+        {
+            "name": layer.name,
+            "neurons": layer.neurons,
+            "firing_rate": round(layer.firing_rate, 6),
+            "dead": layer.dead,
+            "saturated": layer.saturated,
+        }
+        for layer in figures.activity.layers
+    ]
+
+
+def scores_of(trial: Trial) -> dict[str, list[float]]:
+    """Group -> the importance of each of its channels at the last update."""
+    return {g: [round(float(x), 4) for x in s] for g, s in trial.scores.items()}
 
 
 def _history(trial: Trial) -> Record:
@@ -166,7 +203,7 @@ def _history(trial: Trial) -> Record:
         "epochs": epochs,
         "changes": changes,
         "kept": {g: [int(mask.sum()), len(mask)] for g, mask in trial.kept.items()},
-        "scores": {g: [round(float(x), 4) for x in s] for g, s in trial.scores.items()},
+        "scores": scores_of(trial),
         "seconds": round(trial.history.seconds, 1),
         "certificate": dataclasses.asdict(trial.certificate) if trial.certificate else None,
     }

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from microglia.errors import DataError
 
 
@@ -28,13 +30,13 @@ def read_lines(path: Path) -> list[Any]:
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Append one line, in the place of one that was cut short.
+    """Append one line, in the place of one that was cut short; one process at a time.
 
     Raises:
         OSError: the file can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    with FileLock(path.with_name(f".{path.name}.lock")), path.open("ab") as file:
         file.truncate(_whole(path))
         if file.tell() and not path.read_bytes().endswith(b"\n"):
             file.write(b"\n")

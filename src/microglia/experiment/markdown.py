@@ -79,6 +79,8 @@ def _ratio(some: Mapping[int, Record], dense: Mapping[int, Mapping[str, float]],
 
 def taken_away(record: Record) -> float:
     """The fraction of its channels that a network lacks."""
+    if "taken_away" in record:
+        return float(record["taken_away"])
     kept = record["kept"].values()
     return 1 - sum(k for k, _ in kept) / sum(size for _, size in kept) if kept else 0.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from microglia.errors import ConfigError
 from microglia.experiment.config import DENSE, RunConfig
 from microglia.experiment.job import Job
-from microglia.experiment.tiers import Tier, tier_named
+from microglia.experiment.tiers import Tier, cifar10, tier_named
 from microglia.networks.layers import NORMS
 
 LOSSES = ("cross-entropy", "tet")
@@ -34,24 +34,6 @@ def jobs(tier: str) -> list[Job]:
 
 
 def _config(tier: Tier, *, norm: str, loss: str, seed: int) -> RunConfig:
-    return RunConfig.from_table(
-        {
-            "seeds": [seed],
-            "network": {"name": tier.network, "width": tier.width, "T": 4, "norm": norm},
-            "data": {
-                "source": "cifar10",
-                "train_rows": [0, tier.train_rows],
-                "validation_rows": [20_000, 22_000],
-                "batch_size": tier.batch_size,
-                "augment": "crop-flip",
-            },
-            "training": {
-                "epochs": tier.epochs,
-                "optimizer": "adamw",
-                "learning_rate": 5e-3,
-                "schedule": "cosine",
-                "loss": loss,
-            },
-            "pruning": {"sparsity": 0.0},
-        }
-    )
+    table = cifar10(tier)
+    table["network"]["norm"], table["training"]["loss"] = norm, loss
+    return RunConfig.from_table({**table, "seeds": [seed], "pruning": {"sparsity": 0.0}})

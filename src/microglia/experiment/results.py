@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from filelock import FileLock, Timeout
 
 from microglia.errors import ConfigError, DataError, MicrogliaError
 from microglia.experiment.config import RunConfig
-from microglia.experiment.job import Job, Record, do
+from microglia.experiment.job import KEYS, LATER_KEYS, Job, Record, do
 from microglia.experiment.lines import append_line, read_lines
+from microglia.experiment.processes import SPAWN, run_side_by_side
 from microglia.experiment.run_dir import LOCK
 
 POLL = 2.0
 """Seconds between two looks at what another process is at."""
+
+_REMEDY = "Another version of microglia wrote it: use that one, or name another results file."
 
 
 def read_results(path: Path) -> dict[str, Record]:
     """The records of a file by the job's name; none where there is no file.
 
     Raises:
-        DataError: a line is no record.
+        DataError: a line is no record, or one of another version.
     """
     records: dict[str, Record] = {}
     for number, record in enumerate(read_lines(path), 1):
@@ -34,6 +34,11 @@ def read_results(path: Path) -> dict[str, Record]:
             raise DataError(
                 f"{path}: line {number} is no record of a finished job; name another results file."
             )
+        missing, unknown = KEYS - set(record), set(record) - KEYS - LATER_KEYS
+        if missing or unknown:
+            what = [f"lacks {name}" for name in sorted(missing)]
+            what += [f"has an unknown {name}" for name in sorted(unknown)]
+            raise DataError(f"{path}: line {number} {', '.join(what)}. {_REMEDY}")
         records[record["name"]] = record
     return records
 
@@ -71,8 +76,7 @@ def _attempt(job: Job, *, results: Path, folder: Path, progress: bool) -> Outcom
             if not set(job.builds_on) <= set(done):
                 return "waits"
             record = do(job, done, folder=folder, progress=progress)
-            with FileLock(folder / LOCK):
-                _append(results, record)
+            _append(results, record)
             return "did"
     except Timeout:
         return "busy"
@@ -89,30 +93,17 @@ def run_in_processes(
     Raises:
         ConfigError: what went wrong, job by job, when all the others are done.
     """
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
+    with SPAWN.Manager() as manager:
         failures = manager.dict()
-        threads = max(1, (os.cpu_count() or 1) // count)
-        workers = [
-            context.Process(target=_work, args=(list(jobs), results, folder, threads, failures))
-            for _ in range(count)
-        ]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+        died = run_side_by_side(_work, list(jobs), results, folder, failures, count=count)
         lines = [f"{name}: {message}" for name, message in failures.items()]
-    died = [f"process {w.pid} ended with {w.exitcode}" for w in workers if w.exitcode]
     if lines or died:
         raise ConfigError("\n".join(["not all jobs could be done", *lines, *died]))
     return list(read_results(results).values())
 
 
-def _work(
-    jobs: Sequence[Job], results: Path, folder: Path, threads: int, failures: dict[str, str]
-) -> None:
+def _work(jobs: Sequence[Job], results: Path, folder: Path, failures: dict[str, str]) -> None:
     """Take jobs until none is left that can be done."""
-    torch.set_num_threads(threads)
     while True:
         outcomes: list[Outcome] = []
         for job in jobs:
@@ -121,8 +112,6 @@ def _work(
                     outcomes.append(_attempt(job, results=results, folder=folder, progress=False))
                 except MicrogliaError as error:
                     failures[job.name] = str(error)
-                except KeyboardInterrupt:
-                    return
         if "did" not in outcomes:
             if "busy" not in outcomes:
                 return
@@ -134,22 +123,33 @@ def check_same(job: Job, record: Record, path: Path) -> None:
 
     Raises:
         ConfigError: it is.
+        DataError: its config is of another version.
     """
-    different = job.config.differs_from(_config(record["config"]))
-    if different:
+    line = [r["name"] for r in read_lines(path)].index(job.name) + 1
+    config = read_config(record["config"], where=f"{path}: line {line}, '{job.name}'")
+    if different := job.config.differs_from(config):
         raise ConfigError(
             f"{path}: '{job.name}' was run with another config, in {', '.join(different)}. Name "
             "another results file."
         )
 
 
-def _config(table: dict[str, Any]) -> RunConfig:
+def read_config(table: dict[str, Any], *, where: str) -> RunConfig:
+    """The config of a record.
+
+    Raises:
+        DataError: it has settings that this version doesn't know.
+    """
+
     def without_none(value: Any) -> Any:
         if isinstance(value, dict):
             return {k: without_none(v) for k, v in value.items() if v is not None}
         return value
 
-    return RunConfig.from_table(without_none(table))
+    try:
+        return RunConfig.from_table(without_none(table))
+    except ConfigError as error:
+        raise DataError(f"{where}: its config can't be read ({error}). {_REMEDY}") from error
 
 
 def _append(path: Path, record: Record) -> None:

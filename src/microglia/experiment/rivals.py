@@ -1,8 +1,10 @@
 """Every method against every other, on CIFAR-10, at the size that a tier allows.
 
 Channel methods at half and at 80 % of the channels, weight methods at 90 and 98 % of the weights;
-the narrowed network at the parameters that SCA and the weight methods keep. Methods for trained
-networks start from their seed's dense one and get two epochs more.
+random channels and the evenly narrowed network at the parameters that SCA keeps, and the narrowed
+one also at those of random weights. Methods for trained networks start from their seed's dense one
+and get two epochs more. Emergent methods have the strength that is theirs by default, and are
+projected to the sparsity at three quarters of the run; records tell what they had reached.
 """
 
 from __future__ import annotations
@@ -13,23 +15,27 @@ from typing import Any
 
 from microglia.errors import ConfigError
 from microglia.experiment.compare import CompareConfig
-from microglia.experiment.config import RunConfig
+from microglia.experiment.config import DENSE
 from microglia.experiment.job import Job
-from microglia.experiment.tiers import Tier, tier_named
+from microglia.experiment.tiers import Tier, cifar10, tier_named
 from microglia.methods import METHODS
 
 SLIM = "uniform-slim"
 MATCHED = {"sca": ("random", SLIM), "random-weights": (SLIM,)}
 """Method -> the controls that are trained at the parameters which it keeps."""
 
-SETTINGS: dict[str, dict[str, Any]] = {"sca": {"warmup_epochs": 0.125}}
-"""Beyond what all share; epochs as a fraction of the run's."""
+UNTIL = 0.75
+"""Part of a run after which masks stay."""
+UPDATE = 1 / 32
+"""Part of a run between updates of methods that count in them; their papers have hundreds."""
+ROUNDS = 3
+"""Of lottery tickets, each of half a run: tickets cost one and a half times the dense network."""
 
 SEEDS = 3
 
 
 def jobs(tier: str) -> list[Job]:
-    """Every seed's dense network and methods; the first seed of all comes first.
+    """Every seed's dense network and controls, then all methods seed by seed.
 
     Raises:
         ConfigError: there is no such tier, or it is the one for a GPU.
@@ -37,8 +43,19 @@ def jobs(tier: str) -> list[Job]:
     size = tier_named(tier)
     if tier == "g":
         raise ConfigError("tier: methods are compared at the tiers s and m")
-    found = _config(size).jobs()
-    return [job for one in found for job in (one, *_matched(one))]
+    return with_controls(comparison(size))
+
+
+def with_controls(config: CompareConfig) -> list[Job]:
+    """The jobs of a comparison and the controls matched to them, in an order of which every part
+    can be read: dense networks and controls with what they are matched to, then seed by seed."""
+    found = [job for one in config.jobs() for job in (one, *_matched(one))]
+    return sorted(found, key=lambda job: (_stands_alone(job), job.seed))
+
+
+def _stands_alone(job: Job) -> bool:
+    """Whether it is neither a control nor what one is matched to."""
+    return job.label not in {DENSE, *MATCHED} and job.like is None
 
 
 def _matched(job: Job) -> Iterator[Job]:
@@ -46,39 +63,41 @@ def _matched(job: Job) -> Iterator[Job]:
         pruning = dataclasses.replace(
             job.config.pruning, method=control, options={}, warmup_epochs=None, finetune_epochs=0
         )
-        config: RunConfig = dataclasses.replace(job.config, pruning=pruning)
-        yield Job(experiment=job.experiment, label=control, config=config, like=job.label)
+        config = dataclasses.replace(job.config, pruning=pruning)
+        yield dataclasses.replace(job, label=control, config=config, like=job.label)
 
 
-def _config(tier: Tier) -> CompareConfig:
+def comparison(tier: Tier) -> CompareConfig:
+    """All methods with the settings that they have at a tier's size, without matched controls."""
     controls = {name for names in MATCHED.values() for name in names}
     return CompareConfig.from_table(
         {
+            **cifar10(tier),
             "seeds": list(range(SEEDS)),
-            "network": {"name": tier.network, "width": tier.width, "T": 4},
-            "data": {
-                "source": "cifar10",
-                "train_rows": [0, tier.train_rows],
-                "validation_rows": [20_000, 22_000],
-                "batch_size": tier.batch_size,
-                "augment": "crop-flip",
-            },
-            "training": {
-                "epochs": tier.epochs,
-                "optimizer": "adamw",
-                "learning_rate": 5e-3,
-                "schedule": "cosine",
-            },
-            "pruning": {"until_epochs": 0.75 * tier.epochs},
+            "pruning": {"until_epochs": UNTIL * tier.epochs},
             "compare": {
                 "methods": [name for name in METHODS if name not in controls],
-                "settings": {
-                    method: {
-                        key: value * tier.epochs if key.endswith("epochs") else value
-                        for key, value in table.items()
-                    }
-                    for method, table in SETTINGS.items()
-                },
+                "settings": _settings(tier),
             },
         }
     )
+
+
+def _settings(tier: Tier) -> dict[str, dict[str, Any]]:
+    """What methods need beyond what all share: their time constants follow the run's length."""
+    updates = {"every_epochs": UPDATE * tier.epochs}
+    half = -(-tier.epochs // 2)  # whole epochs are whole steps
+    return {
+        "sca": {"warmup_epochs": 0.125 * tier.epochs},
+        "esl": updates,
+        "ndsnn": updates,
+        "spike-thrift": updates,
+        "sd-snn": updates,
+        "dpap": updates,
+        "lottery-ticket": {
+            "rounds": ROUNDS,
+            "every_epochs": float(half),
+            "until_epochs": float(ROUNDS * half),
+            "epochs": ROUNDS * half,
+        },
+    }

@@ -15,6 +15,7 @@ from microglia.experiment.bench import Bench
 from microglia.experiment.clocked import clocked
 from microglia.experiment.columns import columns_for
 from microglia.experiment.config import DENSE, RunConfig
+from microglia.experiment.job import scores_of
 from microglia.experiment.lines import append_line, read_lines
 from microglia.experiment.provenance import provenance
 from microglia.experiment.run_dir import CONFIG, TABLE, run_directory, unfinished
@@ -30,7 +31,7 @@ from microglia.methods import method_named
 from microglia.metrics import Figures, measure
 from microglia.report import Table, write_report
 
-REPORT, FIGURES = "report.html", "figures.json"
+REPORT, FIGURES, SCORES = "report.html", "figures.json", "scores.json"
 
 Trials = Callable[[Bench, int], dict[str, Trial]]
 """Every network of one seed, by name."""
@@ -54,7 +55,8 @@ def prune(config: RunConfig, *, resume: bool = False, progress: bool = True) -> 
     test images, once. The directory appears when all is done, or not at all:
 
         config.toml  table.json  report.html
-        metrics.jsonl  checkpoint.ckpt  figures.json  compact/     the method, first seed
+        metrics.jsonl  checkpoint.ckpt  figures.json  scores.json  compact/
+                                                                   the method, first seed
         networks/<name>-seed<n>/                                   the same of every other network
 
     With `resume` it goes on from the last epochs that an interrupted run of the same config has
@@ -174,7 +176,7 @@ def _measure(bench: Bench, trials: Mapping[str, Trial]) -> dict[str, dict[str, f
         figures = measure(models[name], bench.test_batches(), latency_repeats=0)
         figures = clocks[name].on(figures)
         low, high = clocks[name].latency.quartiles_ms
-        _write_figures(figures, bench.folder(name, trial.seed))
+        _write_figures(figures, trial, bench.folder(name, trial.seed))
         kept, units = dict(trial.kept), method_named(name).prunes if trial.kept else ""
         if name == DENSE and pruned is not None:
             kept = {group: mask.new_ones(len(mask)) for group, mask in pruned.kept.items()}
@@ -199,8 +201,10 @@ def _epochs_before(bench: Bench, trials: Mapping[str, Trial], name: str) -> int:
     return len(trials[DENSE].history.epochs) if starts else 0
 
 
-def _write_figures(figures: Figures, folder: Path) -> None:
+def _write_figures(figures: Figures, trial: Trial, folder: Path) -> None:
     (folder / FIGURES).write_text(figures.to_json() + "\n", encoding="utf-8")
+    if trial.scores:
+        (folder / SCORES).write_text(json.dumps(scores_of(trial)) + "\n", encoding="utf-8")
 
 
 def _table(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:

@@ -45,28 +45,40 @@ def run_directory(config: RunConfig, *, resume: bool = False) -> Iterator[Path]:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_write(path, error) from error
+    with working_alone(work, f"output.directory: '{path}'"):
+        try:
+            _begin(config, work, resume=resume, overwrite=overwrite)
+            yield work
+            _refuse_to_lose(path, overwrite=overwrite)  # somebody may have made it meanwhile
+            put_in_place(work, path)
+            (path / LOCK).unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in _UNWRITABLE:
+                raise
+            raise _cannot_write(path, error) from error
+        finally:
+            if not _worth_keeping(work):
+                shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def working_alone(work: Path, name: str) -> Iterator[None]:
+    """Hold a folder's lock.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
     lock = FileLock(work / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise ConfigError(
-            f"output.directory: another process is working on '{path}'. Wait for it, or name "
-            "another."
+            f"{name}: another process is working there. Wait for it, or name another folder."
         ) from None
     try:
-        _begin(config, work, resume=resume, overwrite=overwrite)
-        yield work
-        _refuse_to_lose(path, overwrite=overwrite)  # somebody may have made it meanwhile
-        put_in_place(work, path)
-        (path / LOCK).unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        raise _cannot_write(path, error) from error
+        yield
     finally:
         lock.release()
-        if not _worth_keeping(work):
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def _begin(config: RunConfig, work: Path, *, resume: bool, overwrite: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from microglia.experiment.config import CONTROLS, DENSE, RunConfig
 from microglia.experiment.job import Job
-from microglia.experiment.tiers import Tier, tier_named
+from microglia.experiment.tiers import Tier, cifar10, tier_named
 
 SPARSITIES = (0.2, 0.5, 0.7, 0.8)
 COMPARED = (0.5, 0.7)
@@ -37,29 +37,33 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "activity": ("activity", {}),
 }
 
-DATA: dict[str, dict[str, Any]] = {
-    "cifar10": {"source": "cifar10", "validation_rows": [20_000, 22_000]},
-    "cifar100": {
-        "source": "cifar100",
-        "label_column": "fine_label",
-        "validation_rows": [20_000, 22_000],
-    },
+DATA: dict[str, dict[str, dict[str, Any]]] = {
+    "cifar10": {},
+    "cifar100": {"data": {"source": "cifar100", "label_column": "fine_label"}},
     # Events, as examples/dvs128.toml has them: the paper's DVS-CIFAR10 isn't small.
     "dvs128": {
-        "source": "dvs128_objects5",
-        "size": 64,
-        "validation_share": 0.25,
-        "batch_size": 32,
-        "augment": "none",
+        "network": {"T": 5},
+        "data": {
+            "source": "dvs128_objects5",
+            "size": 64,
+            "train_rows": None,
+            "validation_rows": None,
+            "validation_share": 0.25,
+            "batch_size": 32,
+            "augment": "none",
+        },
+        "training": {"epochs": 12, "learning_rate": 2e-3},
     },
-    "tiny20": {"source": "tiny_imagenet_20", "size": 32, "validation_rows": [9_000, 10_000]},
+    "tiny20": {
+        "data": {
+            "source": "tiny_imagenet_20",
+            "size": 32,
+            "train_rows": [0, 9_000],
+            "validation_rows": [9_000, 10_000],
+        }
+    },
 }
-
-
-OTHERWISE: dict[str, dict[str, dict[str, Any]]] = {
-    "dvs128": {"network": {"T": 5}, "training": {"epochs": 12, "learning_rate": 2e-3}}
-}
-"""What is set otherwise for a source than for the images."""
+"""What is set otherwise for a source than for CIFAR-10; None leaves a key out."""
 
 
 def jobs(tier: str) -> list[Job]:
@@ -133,34 +137,15 @@ def _config(
     options: dict[str, Any],
     until: float = UNTIL,
 ) -> RunConfig:
-    source = {"batch_size": tier.batch_size, "augment": "crop-flip", **DATA[data]}
-    otherwise = OTHERWISE.get(data, {})
-    training = {
-        "epochs": tier.epochs,
-        "optimizer": "adamw",
-        "learning_rate": 5e-3,
-        "schedule": "cosine",
-        "precision": tier.precision,
-        **otherwise.get("training", {}),
+    table: dict[str, Any] = {
+        section: {k: v for k, v in (keys | DATA[data].get(section, {})).items() if v is not None}
+        for section, keys in cifar10(tier).items()
     }
-    if tier.train_rows is not None and "validation_rows" in source:
-        source["train_rows"] = [0, min(tier.train_rows, source["validation_rows"][0])]
-    return RunConfig.from_table(
-        {
-            "seeds": [seed],
-            "network": {
-                "name": network,
-                "width": tier.width,
-                "T": 4,
-                **otherwise.get("network", {}),
-            },
-            "data": source,
-            "training": training,
-            "pruning": {
-                "method": method,
-                "sparsity": sparsity,
-                "until_epochs": until * training["epochs"],
-                "options": options,
-            },
-        }
-    )
+    table["network"]["name"] = network
+    table["pruning"] = {
+        "method": method,
+        "sparsity": sparsity,
+        "until_epochs": until * table["training"]["epochs"],
+        "options": options,
+    }
+    return RunConfig.from_table({**table, "seeds": [seed]})

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError
 from microglia.frameworks import fresh_copy
-from microglia.methods.parts.prunable import prunable
+from microglia.methods.parts.prunable import prunable_groups
 from microglia.methods.parts.scope import top
 from microglia.methods.parts.scores import ActivityScore, filter_magnitude
 from microglia.methods.parts.trained import call, listening, run_over
 from microglia.metrics import measure_accuracy
-from microglia.report import Figure, Series, lines
+from microglia.report import Axis, Figure, Series, lines
 from microglia.structure import Structure
 from microglia.surgery import analyse, cut
 
@@ -54,7 +54,12 @@ class Sensitivity:
         return Figure(
             "Accuracy without some channels of one layer",
             "No training in between. From the first layer (faint) to the last (strong).",
-            lines(series, x="channels taken away, %", y="accuracy, %", ranked=True),
+            lines(
+                series,
+                x=Axis(title="channels taken away, %"),
+                y=Axis(title="accuracy, %"),
+                ranked=True,
+            ),
         )
 
 
@@ -88,8 +93,8 @@ def layer_sensitivity(
     for sparsity in sparsities:
         if not 0 < sparsity < 1:
             raise ConfigError(f"sparsities: wanted fractions in (0, 1), got {sparsity}")
-    structure = prunable(
-        analyse(model, example_input), (), residual=residual, linear=linear, name="sensitivity"
+    structure = prunable_groups(
+        analyse(model, example_input), (), residual=residual, linear=linear, method="sensitivity"
     )
     scores = _scores(model, structure, calibration, score)
     accuracy = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from microglia.data.splits import CIFAR10_VALIDATION
 from microglia.errors import ConfigError, nearest
 
 
@@ -42,3 +44,26 @@ def tier_named(name: str) -> Tier:
     if name not in TIERS:
         raise ConfigError(f"tier: '{name}' is unknown.{nearest(name, list(TIERS))}")
     return TIERS[name]
+
+
+def cifar10(tier: Tier) -> dict[str, dict[str, Any]]:
+    """What all experiments on CIFAR-10 share: the sections network, data and training."""
+    data = {
+        "source": "cifar10",
+        "validation_rows": [CIFAR10_VALIDATION.start, CIFAR10_VALIDATION.stop],
+        "batch_size": tier.batch_size,
+        "augment": "crop-flip",
+    }
+    if tier.train_rows is not None:
+        data["train_rows"] = [0, tier.train_rows]
+    return {
+        "network": {"name": tier.network, "width": tier.width, "T": 4},
+        "data": data,
+        "training": {
+            "epochs": tier.epochs,
+            "optimizer": "adamw",
+            "learning_rate": 5e-3,
+            "schedule": "cosine",
+            "precision": tier.precision,
+        },
+    }

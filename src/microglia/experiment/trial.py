@@ -123,7 +123,8 @@ def train_dense(bench: Bench, seed: int) -> Trial:
 def train_pruned(bench: Bench, seed: int, *, dense: nn.Module | None = None) -> Trial:
     """The network pruned by the config's method, compacted, and fine-tuned if asked.
 
-    A method that acts on a trained network takes a copy of `dense`; distillation has it as teacher.
+    A method that acts on a trained network takes a copy of `dense`; distillation has it as teacher,
+    and so has a method that learns from one.
     """
     pruning = bench.config.pruning
     cls, budget = method_named(pruning.method), _budget(pruning)
@@ -186,7 +187,7 @@ def _pruned(
     cls, history = method_named(name), History()
     trains = cls.needs != "trained"
     optimizer = build_optimizer(model, bench.config.training) if trains else None
-    pruner = _pruner(bench, model, optimizer, name=name, seed=seed, budget=budget)
+    pruner = _pruner(bench, model, optimizer, name=name, seed=seed, budget=budget, teacher=teacher)
     if trains:
         history = _train(bench, model, seed, name=name, optimizer=optimizer, pruner=pruner)
     else:
@@ -237,7 +238,7 @@ def _finetune(
         training,
         epochs=pruning.finetuning,
         warmup_epochs=0.0,
-        learning_rate=training.learning_rate * pruning.finetune_rate,
+        learning_rate=training.learning_rate * pruning.tuning_rate,
     )
     optimizer = None
     if pruner is not None:
@@ -295,6 +296,7 @@ def _pruner(
     name: str,
     seed: int,
     budget: Mapping[str, Any],
+    teacher: nn.Module | None = None,
 ) -> Pruner:
     pruning = bench.config.pruning
     cls = method_named(name)
@@ -312,6 +314,8 @@ def _pruner(
         settings |= {"round_to": pruning.round_to, **pruning.options}
     if cls.needs == "training":
         settings |= _times(pruning, bench.steps_per_epoch)
+    if teacher is not None and "teacher" in cls.settings():
+        settings["teacher"] = fresh_copy(teacher)
     return cls(model, **settings)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -13,16 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from filelock import FileLock
-from torch import nn
-
 from microglia.errors import ConfigError, DataError, MicrogliaError
 from microglia.experiment.bench import Bench
-from microglia.experiment.config import DENSE
-from microglia.experiment.job import Job, name_of
-from microglia.experiment.run_dir import LOCK
-from microglia.experiment.trial import train_dense, train_pruned
+from microglia.experiment.job import Job, dense_network
+from microglia.experiment.processes import run_side_by_side
+from microglia.experiment.trial import train_pruned
 from microglia.methods import method_named
 from microglia.metrics import measure_accuracy
 
@@ -46,7 +39,8 @@ def tune(job: Job, *, trials: int, storage: str, folder: Path) -> dict[str, Any]
     Args:
         storage: any URL of Optuna's, such as `sqlite:///tune.db` or
             `postgresql+psycopg://user@host/database`.
-        folder: where networks are trained; what a trial leaves there is removed at its end.
+        folder: where networks are trained, that of the jobs, which share the dense ones; what a
+            trial leaves there is removed at its end.
 
     Raises:
         ConfigError: the method has nothing to search.
@@ -99,24 +93,16 @@ def tune_all(
         DataError: as `tune` does.
     """
     if processes > 1:
-        context = multiprocessing.get_context("spawn")
-        threads = max(1, (os.cpu_count() or 1) // processes)
-        arguments = (list(jobs), trials, storage, folder, threads)
-        workers = [context.Process(target=_work, args=arguments) for _ in range(processes)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+        run_side_by_side(_work, list(jobs), trials, storage, folder, count=processes)
     return {
         f"{job.label}-{job.sparsity:g}": tune(job, trials=trials, storage=storage, folder=folder)
         for job in jobs
     }
 
 
-def _work(jobs: list[Job], trials: int, storage: str, folder: Path, threads: int) -> None:
+def _work(jobs: list[Job], trials: int, storage: str, folder: Path) -> None:
     """A helper's part; what goes wrong, the process that waits for it meets itself."""
-    torch.set_num_threads(threads)
-    with suppress(MicrogliaError, KeyboardInterrupt):
+    with suppress(MicrogliaError):
         for job in jobs:
             tune(job, trials=trials, storage=storage, folder=folder)
 
@@ -153,20 +139,11 @@ def _validated(job: Job, options: dict[str, Any], *, folder: Path, number: int) 
     work.mkdir(parents=True, exist_ok=True)
     try:
         bench = Bench.open(config, work, progress=False)
-        dense = _dense(job, folder) if pruning.needs_dense else None
+        dense = dense_network(job, folder, progress=False) if pruning.needs_dense else None
         model = train_pruned(bench, job.seed, dense=dense).model
         return measure_accuracy(model.to(bench.device), bench.validation_batches())
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _dense(job: Job, folder: Path) -> nn.Module:
-    """The dense network that all trials of a seed start from, trained by whoever comes first."""
-    shared = folder / name_of(job.experiment, DENSE, 0.0, job.seed)
-    shared.mkdir(parents=True, exist_ok=True)
-    with FileLock(shared / LOCK):
-        bench = Bench.open(job.config, shared, progress=False, resume=True)
-        return train_dense(bench, job.seed).model
 
 
 def _optuna() -> Any:

@@ -13,6 +13,7 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
+from microglia.errors import ConfigError
 from microglia.frameworks.copies import (
     GATE,
     WEIGHT_GATE,
@@ -28,6 +29,11 @@ from microglia.frameworks.kinds import (
     register_neuron,
     registered_kind,
 )
+from microglia.frameworks.recurrent import (
+    RecurrentNetwork,
+    register_recurrent,
+    registered_reader,
+)
 
 __all__ = [
     "GATE",
@@ -35,12 +41,15 @@ __all__ = [
     "Hook",
     "NeuronKind",
     "Observation",
+    "RecurrentNetwork",
     "bare_copy",
     "first_tensor",
     "fresh_copy",
     "neuron_kind",
+    "recurrent_network",
     "refuse_masked",
     "register_neuron",
+    "register_recurrent",
     "reset",
     "resize",
     "spiking_neurons",
@@ -90,3 +99,53 @@ def resize(module: nn.Module, kept: Callable[[str, int], Tensor | None]) -> dict
     for adapter in _adapters():
         sizes.update(adapter.resize(module, kept))
     return sizes
+
+
+def recurrent_network(module: nn.Module, dt: float = 1e-3) -> RecurrentNetwork:
+    """The recurrent network that a module is, or the only one inside it.
+
+    Known are modules with a method ``recurrent_network()`` (our `HRSNN`), SpikingJelly's recurrent
+    containers, snnTorch's RLeaky and RSynaptic, and classes given to `register_recurrent`. ``dt``
+    is the length of their time step in seconds, where they don't know it themselves. Spikes of the
+    module are those of `microglia.simulation.simulate` on the network, given the module's input as
+    drive, unless its adapter says otherwise.
+
+    Raises:
+        ConfigError: no recurrent layer, several of them, or one that `RecurrentNetwork` can't
+            express.
+    """
+    whole = _recurrent(module, dt)
+    if whole is not None:
+        return whole
+    found: dict[str, RecurrentNetwork] = {}
+    for name, part in module.named_modules():
+        network = _recurrent(part, dt)
+        if network is not None:
+            found[name] = network
+    if not found:
+        raise ConfigError(
+            f"{type(module).__name__} has no recurrent layer that is known; say what its network "
+            "is with microglia.frameworks.register_recurrent"
+        )
+    if len(found) > 1:
+        raise ConfigError(
+            f"{type(module).__name__} has several recurrent layers, give one of them: "
+            + ", ".join(found)
+        )
+    return next(iter(found.values()))
+
+
+def _recurrent(module: nn.Module, dt: float) -> RecurrentNetwork | None:
+    """The network of this very module, None where it has none."""
+    reader = registered_reader(module)
+    if reader is not None:
+        return reader(module, dt)
+    own = getattr(module, "recurrent_network", None)
+    if callable(own):
+        network: RecurrentNetwork = own()
+        return network
+    for adapter in _adapters():
+        found: RecurrentNetwork | None = adapter.recurrent(module, dt)
+        if found is not None:
+            return found
+    return None

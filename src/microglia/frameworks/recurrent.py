@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from torch import nn
 
 from microglia.errors import ConfigError
 
@@ -122,3 +124,75 @@ class RecurrentNetwork:
             threshold=rows(self.threshold),
             inhibitory=rows(self.inhibitory),
         )
+
+
+def from_factors(
+    *,
+    beta: Array | float,
+    weights: Array,
+    inputs: Array,
+    bias: Array,
+    threshold: Array | float,
+    reset: Literal["zero", "subtract"],
+    alpha: Array | float | None = None,
+    rate: bool = False,
+    hold: int = 0,
+    dt: float,
+) -> RecurrentNetwork:
+    """The network of a framework's layer, which is written in factors a step:
+
+        I[t] = α I[t−1] + W S[t−1],   H[t] = β V[t−1] + γ (I[t] + b + W_in u[t])
+
+    with γ = 1, or 1 − β where ``rate`` is set. Weights and bias are multiplied by γ / (1 − β), so
+    that H is the same on the grid. ``weights`` [N, N], ``inputs`` [N, K] and ``bias`` [N] are
+    dense; factors and θ one number or [N]; ``hold`` steps are refractory.
+
+    Raises:
+        ConfigError: a factor that isn't between 0 and 1, where no time constant belongs to it.
+    """
+    N = len(bias)
+    factors = {"beta": np.broadcast_to(np.asarray(beta, dtype=np.float64), N)}
+    if alpha is not None:
+        factors["alpha"] = np.broadcast_to(np.asarray(alpha, dtype=np.float64), N)
+    for name, value in factors.items():
+        if not ((value > 0) & (value < 1)).all():
+            raise ConfigError(
+                f"{name}: what is left after a step must lie between 0 and 1 for a time constant, "
+                f"got {value.min():g} to {value.max():g}"
+            )
+    scale = np.ones(N) if rate else 1 / (1 - factors["beta"])
+    tau = {name: -dt / np.log(value) for name, value in factors.items()}
+    return RecurrentNetwork(
+        weights=sparse.csr_array(scale[:, None] * weights),
+        tau_m=tau["beta"],
+        tau_s=tau.get("alpha"),
+        inputs=sparse.csr_array(scale[:, None] * inputs),
+        bias=scale * bias,
+        threshold=np.broadcast_to(np.asarray(threshold, dtype=np.float64), N).copy(),
+        reset=reset,
+        refractory=hold * dt,
+        dt=dt,
+    )
+
+
+Reader = Callable[[Any, float], RecurrentNetwork]
+_readers: dict[type[nn.Module], Reader] = {}
+
+
+def register_recurrent(cls: type[nn.Module], reader: Reader) -> None:
+    """Tell microglia what the recurrent network of a module of class ``cls`` is.
+
+    ``reader(module, dt)`` returns it; ``dt`` is the length of a time step in seconds, where the
+    module doesn't know it.
+
+    Raises:
+        ConfigError: ``cls`` is not a module class.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise ConfigError(f"register_recurrent wants a subclass of torch.nn.Module, got {cls!r}")
+    _readers[cls] = reader
+
+
+def registered_reader(module: nn.Module) -> Reader | None:
+    """The reader under which the module's class, or the nearest base of it, was registered."""
+    return next((_readers[base] for base in type(module).__mro__ if base in _readers), None)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import snntorch
 import torch
 from torch import Tensor, nn
 
+from microglia.errors import ConfigError
 from microglia.frameworks.kinds import NeuronKind, Observation, first_samples, first_tensor
+from microglia.frameworks.recurrent import RecurrentNetwork, from_factors
 
 _STATES = ("mem", "syn", "spk", "syn_exc", "syn_inh", "mem_exc")
 
@@ -80,3 +83,76 @@ def resize(module: nn.Module, kept: Callable[[str, int], Tensor | None]) -> dict
     if getattr(module, "conv2d_channels", None):
         return {"conv2d_channels": int(rows.numel())}
     return {}
+
+
+def recurrent(module: nn.Module, dt: float) -> RecurrentNetwork | None:
+    """The network of an RLeaky or RSynaptic, None for any other module.
+
+    snnTorch resets a step late by default. "zero" then loses what comes in at that step, which is a
+    refractory time of one step. "subtract" takes θ from a potential that has decayed already: for
+    RLeaky that is θ from V and a synapse of −θ from each neuron to itself, both included in W.
+
+    Spikes are the same for RLeaky, but for potentials that meet θ exactly, where snnTorch's neurons
+    don't fire yet, and without the delay ("subtract") for potentials above 2 θ. For RSynaptic the
+    drive is what its synapses make of the input, u[t] = α u[t−1] + x[t]; the recurrent bias is the
+    one they settle at; and "subtract" is approximate, by (1 − β) θ a spike.
+
+    Raises:
+        ConfigError: convolutional recurrence, no reset, inhibition, quantised states, graded
+            spikes, or factors without a time constant.
+    """
+    if not isinstance(module, (snntorch.RLeaky, snntorch.RSynaptic)):
+        return None
+    layer: Any = module
+    synaptic = isinstance(module, snntorch.RSynaptic)
+    name = type(module).__name__
+    reset = layer.reset_mechanism
+    if reset not in ("zero", "subtract"):
+        raise ConfigError(f"{name}: reset_mechanism 'zero' or 'subtract' expected, got {reset!r}")
+    for setting in ("inhibition", "state_quant"):
+        if getattr(layer, setting):
+            raise ConfigError(f"{name}: {setting} can't be expressed, build the layer without it")
+    if not (torch.as_tensor(layer.graded_spikes_factor) == 1).all():
+        raise ConfigError(f"{name}: spikes of 1 expected, graded_spikes_factor is another")
+    if synaptic and not layer.reset_delay:
+        raise ConfigError("RSynaptic: wanted reset_delay=True, the only reset that it carries out")
+    W, bias = _feedback(layer)
+    N = len(W)
+    threshold = _double(layer.threshold)
+    late = layer.reset_delay
+    if reset == "subtract" and late and not synaptic:
+        beta = _double(layer.beta).clip(0, 1)
+        W = W - np.diag(np.broadcast_to((1 - beta) * threshold, N))
+    alpha = _double(layer.alpha).clip(0, 1) if synaptic else None
+    return from_factors(
+        beta=_double(layer.beta).clip(0, 1),
+        alpha=alpha,
+        weights=W,
+        inputs=np.eye(N),
+        bias=bias if alpha is None else bias / (1 - alpha),
+        threshold=threshold,
+        reset=reset,
+        hold=1 if late and reset == "zero" else 0,
+        dt=dt,
+    )
+
+
+def _feedback(layer: Any) -> tuple[Any, Any]:
+    """W [N, N] and its bias [N]."""
+    back = layer.recurrent
+    if isinstance(back, nn.Linear):
+        W = _double(back.weight)
+        return W, np.zeros(len(W)) if back.bias is None else _double(back.bias)
+    if isinstance(back, nn.Conv2d):
+        raise ConfigError(f"{type(layer).__name__}: wanted linear feedback, got a convolution")
+    V = _double(layer.V)
+    if V.ndim == 0:
+        raise ConfigError(
+            f"{type(layer).__name__}: one V for all neurons doesn't say how many there are; "
+            "give V [N]"
+        )
+    return np.diag(V), np.zeros(len(V))
+
+
+def _double(value: Any) -> Any:
+    return torch.as_tensor(value).detach().double().cpu().numpy()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from spikingjelly.activation_based import base, layer, neuron
 from torch import Tensor, nn
 
+from microglia.errors import ConfigError
 from microglia.frameworks.kinds import NeuronKind, Observation, first_samples, first_tensor
+from microglia.frameworks.recurrent import RecurrentNetwork, from_factors
 
 _INTEGRATE = (neuron.IFNode, neuron.SimpleIFNode)
 _LEAK = (neuron.LIFNode, neuron.SimpleLIFNode, neuron.ParametricLIFNode)
@@ -129,3 +132,93 @@ def resize(module: nn.Module, kept: Callable[[str, int], Tensor | None]) -> dict
             first_fed_back = module.rc.in_features - module.sub_module_out_features
             return {"sub_module_out_features": int((columns >= first_fed_back).sum())}
     return {}
+
+
+def recurrent(module: nn.Module, dt: float) -> RecurrentNetwork | None:
+    """The network of a recurrent container around a LIF layer, None for any other module.
+
+    Inside may stand the neurons alone, or a linear layer before them. Potentials are counted from
+    v_reset, where LIF neurons rest. Spikes are the same. A container of elements is asked for its
+    size, hence called once before; its function must be linear.
+
+    Raises:
+        ConfigError: other layers inside, neurons without a leak, a function that isn't linear, a
+            container of elements that wasn't called yet.
+    """
+    if isinstance(module, layer.LinearRecurrentContainer):
+        joint = _double(module.rc.weight)
+        K = module.rc.in_features - module.sub_module_out_features
+        into, back = joint[:, :K], joint[:, K:]
+        N = module.sub_module_out_features
+        bias = np.zeros(len(joint)) if module.rc.bias is None else _double(module.rc.bias)
+    elif isinstance(module, layer.ElementWiseRecurrentContainer):
+        if not isinstance(module.y, Tensor) or module.y.dim() == 0:
+            raise ConfigError(
+                "ElementWiseRecurrentContainer: its size is that of its input; call it once first"
+            )
+        N = module.y.shape[-1]
+        back, into, bias = _affine(module.element_wise_function, N)
+    else:
+        return None
+    before, offset, lif = _inside(module)
+    into, back, bias = before @ into, before @ back, before @ bias + offset
+    if len(bias) != N:
+        raise ConfigError(
+            f"{type(module).__name__}: wanted {N} neurons, as many as come back, got {len(bias)}"
+        )
+    beta = _decay(lif)
+    if beta is None or beta == 1:
+        raise ConfigError(
+            f"{type(module).__name__}: LIF or parametric LIF neurons expected, whose potential "
+            f"leaks, got {type(lif).__name__}"
+        )
+    rest = 0.0 if lif.v_reset is None else lif.v_reset
+    return from_factors(
+        beta=beta,
+        weights=back,
+        inputs=into,
+        bias=bias,
+        threshold=lif.v_threshold - rest,
+        reset="subtract" if lif.v_reset is None else "zero",
+        rate=lif.decay_input,
+        dt=dt,
+    )
+
+
+def _inside(container: Any) -> tuple[Any, Any, Any]:
+    """A, c and the neurons, where what stands in the container is neurons(A i + c)."""
+    inside = container.sub_module
+    parts = list(inside) if isinstance(inside, nn.Sequential) else [inside]
+    if isinstance(parts[0], nn.Linear) and len(parts) == 2:
+        linear, lif = parts
+        A = _double(linear.weight)
+        return A, np.zeros(len(A)) if linear.bias is None else _double(linear.bias), lif
+    if len(parts) != 1:
+        raise ConfigError(
+            f"{type(container).__name__}: neurons, or a linear layer and neurons expected inside, "
+            f"got {[type(part).__name__ for part in parts]}"
+        )
+    if isinstance(container, layer.LinearRecurrentContainer):
+        N = container.rc.out_features
+    else:
+        N = container.y.shape[-1]
+    return np.eye(N), np.zeros(N), parts[0]
+
+
+def _affine(f: Callable[[Tensor, Tensor], Tensor], N: int) -> tuple[Any, Any, Any]:
+    """diag(a), diag(b) and c of f(y, x) = a y + b x + c."""
+    zero, one = torch.zeros(N, dtype=torch.float64), torch.ones(N, dtype=torch.float64)
+    c = f(zero, zero)
+    a, b = f(one, zero) - c, f(zero, one) - c
+    x = torch.linspace(-3, 5, N, dtype=torch.float64)
+    for y in (zero, one):
+        if not torch.allclose(f(y, x), a * y + b * x + c):
+            raise ConfigError(
+                "ElementWiseRecurrentContainer: its function must be linear in the input and what "
+                "comes back"
+            )
+    return (torch.diag(a).numpy(), torch.diag(b).numpy(), (c + zero).numpy())
+
+
+def _double(value: Any) -> Any:
+    return value.detach().double().cpu().numpy()

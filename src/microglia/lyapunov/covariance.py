@@ -50,7 +50,7 @@ def covariance(
                  beyond, probes above 0.7 and the series below
 
     Raises:
-        ConfigError: an unknown method, an order or a number of probes below 1, no generator for
+        ConfigError: an unknown method, an order below 0, fewer probes than 1, no generator for
             probes.
     """
     if order < 0 or probes < 1:

@@ -169,4 +169,8 @@ def _heterogeneity_gain(W: sparse.csr_array, i: Array, j: Array) -> Array:
     k = joined @ np.ones(W.shape[0])
     # One more for k_i raises (k_i − k_n)² by 2 (k_i − k_n) + 1 for each neighbour n.
     around = 2 * (k**2 - joined @ k) + k
-    return np.asarray(around[i] + around[j] + (k[i] - k[j]) ** 2)
+    raised = around[i] + around[j] + (k[i] - k[j]) ** 2
+    # Where one leads back, both of its ends get the synapse, and their difference stays.
+    post, pre = ends(W)
+    back = np.isin(j.astype(np.int64) * len(k) + i, post.astype(np.int64) * len(k) + pre)
+    return np.asarray(raised - 2 * back)

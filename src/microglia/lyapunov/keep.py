@@ -100,10 +100,9 @@ def harmonic_means(weights: Any, rates: Any, *, over: Neurons = "ends") -> Array
         return np.asarray(2 / (slowness[post] + slowness[pre]))
     if over != "neighbourhoods":
         raise ConfigError(f"over: 'ends' or 'neighbourhoods' expected, got {over!r}")
-    links = same_synapses(W, np.ones(W.nnz))
+    links = same_synapses(W, (post != pre).astype(np.float64))
     joined = (links + links.T).tocsr()
-    joined.setdiag(0.0)
-    joined.data[:] = joined.data > 0
+    joined.data = np.minimum(joined.data, 1.0)
     n, sums = joined @ np.ones(N), joined @ slowness
     # A neuron that is joined to itself alone is its own neighbourhood.
     alone = n == 0
@@ -116,11 +115,11 @@ def _resistance(linear: Linearisation, C: Covariance) -> Array:
     post, pre = ends(linear.effective)
     R = C.variance[post] + C.variance[pre] - 2 * np.sign(linear.effective.data) * C.edges
     # Never negative for a covariance; an approximate one may be off.
-    return np.maximum(R, 0.0)
+    return np.asarray(np.maximum(R, 0.0))
 
 
 def _silent_last(scores: Array, size: Array, linear: Linearisation) -> Array:
     """The scores, and where the presynaptic neuron answers to nothing a billionth of |w|."""
     live = linear.effective.data != 0
     unit = scores[live].mean() / size[live].mean() if live.any() else 1.0
-    return np.where(live, scores, 1e-9 * unit * size)
+    return np.asarray(np.where(live, scores, 1e-9 * unit * size))

@@ -7,8 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from microglia.errors import ConfigError
-from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scores import ActivityScore
 from microglia.methods.parts.traffic import Traffic
@@ -33,18 +31,10 @@ class Activity(ChannelPruner):
         self._rates = ActivityScore(model, self.structure, kind="rate", samples=None)
         self._parts["score"] = self._rates
 
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        raise AssertionError("activity never updates in step()")
-
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Any:
         listeners = [p for p in self._parts.values() if isinstance(p, (ActivityScore, Traffic))]
         for part in listeners:
             part.clear()
         with listening(*listeners):
-            count = run_over(self.model, batches, forward)
-        if not count:
-            raise ConfigError("calibrate() was given no batch; pass some of the training data")
+            run_over(self.model, batches, forward, needed=True)
         return self._rates.mean()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from microglia.methods.change import Change
 from microglia.methods.parts.held import Held
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scores import on_device
-from microglia.methods.parts.trained import Forward
 from microglia.methods.weights import WeightPruner
 
 
@@ -96,7 +94,7 @@ class ADMM(WeightPruner):
         return on_device(self._z.tensors, name, device), on_device(self._u.tensors, name, device)
 
     def _due(self) -> bool:
-        return self.steps == self.schedule.until or self.schedule.due(self.steps)
+        return self.schedule.due_or_last(self.steps)
 
     @torch.no_grad()
     def _update(self) -> Change:
@@ -113,6 +111,3 @@ class ADMM(WeightPruner):
         self.changes += 1
         masks = self.masks.keep()
         return Change.between(masks, masks, step=self.steps, units=self.prunes)
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Any, ClassVar, Literal
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,22 +17,19 @@ from torch.optim.swa_utils import AveragedModel
 
 from microglia.errors import ConfigError, MicrogliaError, nearest
 from microglia.gates import Masks
+from microglia.methods.allotting import Allotting
 from microglia.methods.change import Change, sparsity_of
-from microglia.methods.parts.budget import Budget, check_reachable, meet, units_left
-from microglia.methods.parts.part import Part
-from microglia.methods.parts.scope import Scope, Scores, partition, rounded, select, top
-from microglia.methods.parts.traffic import Traffic
-from microglia.methods.parts.trained import Forward, call, listening, run_over
+from microglia.methods.parts.budget import Budget
+from microglia.methods.parts.scope import Scope, Scores
+from microglia.methods.parts.stepping import Stepping
+from microglia.methods.parts.trained import Forward, call
 from microglia.structure import Keep, Structure
 from microglia.surgery import Compact, Ledger, analyse, compact
-
-Propose = Callable[[int], Keep]
-"""How many units may stay -> the mask that leaves as many."""
 
 PATIENCE = 100  # calls of step() without a step of the optimizer, until it is said
 
 
-class Pruner(ABC):
+class Pruner(Allotting):
     """Closes and opens units of a network, channels or weights, while any loop trains it.
 
     Masks go into the network when the pruner is made; `step()` moves them, `compact()` gives
@@ -60,10 +57,6 @@ class Pruner(ABC):
         StructureError: the network can't be analysed.
     """
 
-    name: ClassVar[str]
-    prunes: ClassVar[Literal["channels", "weights"]]
-    budget_kind: ClassVar[Literal["exact", "emergent"]] = "exact"
-    needs: ClassVar[Literal["training", "initialisation", "trained"]]
     source: ClassVar[str]
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """What is worth searching for a network: a setting's range, or its words."""
@@ -97,11 +90,11 @@ class Pruner(ABC):
         seed: int = 0,
         ledger: Ledger | None = None,
     ) -> None:
-        self.budget = Budget(sparsity, target, required=self.budget_kind == "exact")
-        _check(floor=floor, round_to=round_to, scope=scope, prunes=self.prunes)
+        super().__init__(
+            sparsity=sparsity, target=target, floor=floor, round_to=round_to, scope=scope
+        )
         _check_network(model, optimizer, seed)
         self.model, self.example_input, self.optimizer = model, example_input, optimizer
-        self.floor, self.round_to, self.scope = floor, round_to, scope
         self.ledger = ledger
         self._whole = analyse(model, example_input)
         self.generator = torch.Generator().manual_seed(seed)
@@ -109,16 +102,12 @@ class Pruner(ABC):
         """Optimizer steps taken."""
         self.changes = 0
         """Updates made."""
-        self.last_scores: dict[str, Tensor] = {}
         self.reached: float | None = None
         """The sparsity that an emergent method had come to when it was projected to its budget."""
         self._unseen = 0
         self._idle = 0
         self._holding = False
-        self._solved: int | None = None
-        self._dense_cost: float | None = None
-        self._parts: dict[str, Part] = {}
-        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+        self._following: Stepping | None = None
 
     @classmethod
     def _check_settings(cls, settings: Iterable[str]) -> None:
@@ -149,11 +138,8 @@ class Pruner(ABC):
             self._follow(self.optimizer)
 
     def _follow(self, optimizer: Optimizer) -> None:
-        """Count the steps of an optimizer."""
-        self._hooks += [
-            optimizer.register_step_pre_hook(self._stepping),
-            optimizer.register_step_post_hook(self._stepped),
-        ]
+        """Act in the steps of an optimizer, and count them."""
+        self._following = Stepping(optimizer, before=self._before, after=self._stepped)
 
     # --- what a loop calls -----------------------------------------------------------------
 
@@ -287,9 +273,8 @@ class Pruner(ABC):
         self._release()
 
     def _release(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+        if self._following is not None:
+            self._following.remove()
 
     # --- what it tells ---------------------------------------------------------------------
 
@@ -297,10 +282,6 @@ class Pruner(ABC):
     def sparsity_reached(self) -> float:
         """Fraction of the prunable units that are closed now."""
         return sparsity_of(self._open())
-
-    @abstractmethod
-    def sizes(self) -> dict[str, int]:
-        """Units of each group."""
 
     def kept(self) -> dict[str, int]:
         """Units of each group that are open now."""
@@ -367,27 +348,19 @@ class Pruner(ABC):
 
     # --- what a method decides -------------------------------------------------------------
 
-    @abstractmethod
     def _due(self) -> bool:
-        """Whether to update after this step."""
+        """Whether to update after this step; never, unless the method says otherwise."""
+        return False
 
-    @abstractmethod
     def _update(self) -> Change:
         """Choose new masks and apply them."""
+        raise AssertionError(f"'{self.name}' never updates in step()")
 
-    @abstractmethod
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores | None:
         """Scores from a trained network, None for a method that doesn't prune one."""
+        return None
 
     # --- what a kind of pruner decides -----------------------------------------------------
-
-    @abstractmethod
-    def _cost(self, quantity: str, density: Mapping[str, Tensor]) -> Callable[[Keep], float]:
-        """What a mask leaves of a quantity; `density` as in `Traffic`."""
-
-    @abstractmethod
-    def _timed(self, propose: Propose, *, fraction: float, least: int, most: int) -> int:
-        """How many units may stay for this fraction of the latency."""
 
     @abstractmethod
     def _removable(self) -> tuple[Structure, Keep]:
@@ -415,90 +388,18 @@ class Pruner(ABC):
 
     # --- what methods share ----------------------------------------------------------------
 
-    def _traffic(self) -> list[Traffic]:
-        """The counts that a target on SynOps asks for, if it is the target."""
-        return [part for part in self._parts.values() if isinstance(part, Traffic)]
-
-    def _count_traffic(self, batches: Iterable[Any], forward: Forward) -> None:
-        """Run the network on the batches if a target on SynOps asks for it."""
-        if traffic := self._traffic():
-            with listening(*traffic):
-                run_over(self.model, batches, forward)
+    @contextmanager
+    def _detached_if_refused(self) -> Iterator[None]:
+        """Around what a constructor does once the masks are in the network."""
+        try:
+            yield
+        except MicrogliaError:
+            self.detach()
+            raise
 
     def _prune(self, scores: Scores) -> Change:
         """Keep the units of highest score that the budget allows."""
         return self._apply(self._chosen(scores))
-
-    def _chosen(self, scores: Scores) -> Keep:
-        """The mask of the units of highest score that the budget allows."""
-        self.last_scores = {name: s.detach().clone() for name, s in scores.items()}
-        return self._within_budget(partial(self._best, scores))
-
-    def _best(self, scores: Scores, count: int) -> Keep:
-        """The mask of the `count` units of highest score, shared out as the scope says."""
-        keep: dict[str, Tensor] = {}
-        for names, stay in self._shares(count):
-            some = {n: scores[n] for n in names}
-            keep.update(select(some, stay, {n: self._least(n) for n in names}))
-        return self._in_multiples(keep, scores)
-
-    def _within_budget(self, propose: Propose) -> Keep:
-        """The mask that `propose(count)` gives for the count that the budget allows."""
-        sizes = self.sizes()
-        if self.budget.target is None:
-            p = self.budget.sparsity
-            return propose(units_left(sizes, p) if isinstance(p, (int, float)) else 0)
-        ((quantity, fraction),) = self.budget.target.items()
-        least, most = sum(map(self._least, sizes)), sum(sizes.values())
-        if quantity == "latency":
-            if self._solved is None:  # a clock is read once, not at every update
-                self._solved = self._timed(propose, fraction=fraction, least=least, most=most)
-            return propose(self._solved)
-        traffic = self._parts.get("traffic")
-        if isinstance(traffic, Traffic) and not traffic.seen():
-            raise ConfigError(
-                f"'{self.name}' can't meet a target on SynOps before the network has run: pass "
-                "calibrate(batches) some data, or ask for macs"
-            )
-        cost = self._cost(quantity, traffic.density() if isinstance(traffic, Traffic) else {})
-        if self._dense_cost is None:  # of the network as it came, however it fires later
-            self._dense_cost = cost(_everything(sizes))
-        self._solved, keep = meet(
-            propose,
-            cost,
-            whole=self._dense_cost,
-            fraction=fraction,
-            least=least,
-            most=most,
-            nearest=self.needs == "initialisation",
-            what=quantity,
-            units=self.prunes,
-        )
-        return keep
-
-    def _shares(self, count: int) -> list[tuple[tuple[str, ...], int]]:
-        """Sets of groups that are ranked together, and how many units stay in each set."""
-        p = self.budget.sparsity
-        sizes = self.sizes()
-        return partition(
-            sizes,
-            count,
-            scope=p if isinstance(p, Mapping) else self.scope,
-            floors={name: self._least(name) for name in sizes},
-            units=self.prunes,
-        )
-
-    def _least(self, group: str) -> int:
-        return min(self.sizes()[group], max(self.floor, self.round_to))
-
-    def _in_multiples(self, keep: Mapping[str, Tensor], order: Scores) -> dict[str, Tensor]:
-        """The same mask with counts rounded, units added or dropped by `order`."""
-        if self.round_to == 1:
-            return dict(keep)
-        sizes = self.sizes()
-        counts = rounded({n: int(m.sum()) for n, m in keep.items()}, sizes, multiple=self.round_to)
-        ranked = {n: order[n] + keep[n] * (order[n].abs().max() * 2 + 1) for n in keep}
-        return {n: top(ranked[n], counts[n]) for n in keep}
 
     def _apply(self, keep: Keep) -> Change:
         before = self.masks.keep()
@@ -506,20 +407,7 @@ class Pruner(ABC):
         self.changes += 1
         return Change.between(before, self.masks.keep(), step=self.steps, units=self.prunes)
 
-    def _stepping(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        if closure is None:
-            self._before()
-            return None
-
-        def then() -> Any:  # Lightning runs the network within the step: gradients come later
-            loss = closure()
-            self._before()
-            return loss
-
-        return args[:1], {**kwargs, "closure": then}
-
-    def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _stepped(self) -> None:
         self._unseen += 1
         self._collect()
         self._after()
@@ -536,30 +424,6 @@ class Pruner(ABC):
                 "pruner, and call compact() before detach()"
             )
 
-    def _check_floors(self) -> None:
-        """Refuse at once what no training could reach."""
-        if isinstance(self.budget.sparsity, (int, float)):
-            self._shares(units_left(self.sizes(), self.budget.sparsity))
-        elif self.budget.target is not None:
-            ((quantity, fraction),) = self.budget.target.items()
-            if quantity in ("parameters", "macs"):  # the others can't be known yet
-                self._check_target(quantity, fraction)
-
-    def _check_target(self, quantity: str, fraction: float) -> None:
-        cost, sizes = self._cost(quantity, {}), self.sizes()
-        check_reachable(
-            cost({name: torch.arange(n) < self._least(name) for name, n in sizes.items()}),
-            whole=cost(_everything(sizes)),
-            fraction=fraction,
-            least=sum(map(self._least, sizes)),
-            what=quantity,
-            units=self.prunes,
-        )
-
-
-def _everything(sizes: Mapping[str, int]) -> dict[str, Tensor]:
-    return {name: torch.ones(n, dtype=torch.bool) for name, n in sizes.items()}
-
 
 def _check_network(model: Any, optimizer: Any, seed: Any) -> None:
     if not isinstance(model, nn.Module):
@@ -575,11 +439,3 @@ def _check_network(model: Any, optimizer: Any, seed: Any) -> None:
     mine = {id(p) for p in model.parameters()}
     if not any(id(p) in mine for group in optimizer.param_groups for p in group["params"]):
         raise ConfigError("optimizer: it holds none of the network's parameters")
-
-
-def _check(*, floor: int, round_to: int, scope: str, prunes: str) -> None:
-    for name, value in (("floor", floor), ("round_to", round_to)):
-        if type(value) is not int or value < 1:
-            raise ConfigError(f"{name} is a number of {prunes}, at least 1; got {value!r}")
-    if scope not in ("global", "layer"):
-        raise ConfigError(f"scope can't be {scope!r}.{nearest(str(scope), ['global', 'layer'])}")

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError, nearest
 from microglia.gates import Gates
-from microglia.methods.base import Propose, Pruner
+from microglia.methods.allotting import Propose
+from microglia.methods.base import Pruner
 from microglia.methods.parts.budget import cost_function
 from microglia.methods.parts.clock import channels_for_time
-from microglia.methods.parts.prunable import named, prunable
+from microglia.methods.parts.prunable import named, prunable_groups
 from microglia.methods.parts.scores import open_filters
 from microglia.methods.parts.traffic import Traffic
 from microglia.structure import Keep, Structure
@@ -52,9 +53,12 @@ class ChannelPruner(Pruner):
         _check(residual=residual, rate=penalty)
         super().__init__(model, **settings)
         self.rate = penalty
-        found = prunable(self._whole, protect, residual=residual, linear=linear, name=self.name)
+        found = prunable_groups(
+            self._whole, protect, residual=residual, linear=linear, method=self.name
+        )
         if isinstance(self.budget.sparsity, Mapping):
-            found = named(found, self.budget.sparsity)
+            names = named([g.name for g in found.groups], self.budget.sparsity, unit="group")
+            found = found.only(g for g in found.groups if g.name in names)
         self.structure = found
         self._rows: tuple[int, list[tuple[str, int, Tensor]]] | None = None
         self._attach(Gates(model, self.structure))

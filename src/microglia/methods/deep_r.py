@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from microglia.errors import ConfigError, MicrogliaError
+from microglia.errors import ConfigError
 from microglia.methods.change import Change
 from microglia.methods.parts.draw import drawn
 from microglia.methods.parts.held import Held
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scores import on_device
-from microglia.methods.parts.trained import Forward
 from microglia.methods.signed import check_strength, signs, usual_strength
 from microglia.methods.soft_deep_r import check_temperature, noise
 from microglia.methods.weights import WeightPruner
@@ -81,14 +79,8 @@ class DeepR(WeightPruner):
         self._signs = Held({n: signs(w) for n, w in self.masks.weights.items()})
         self._parts["signs"] = self._signs
         if "traffic" not in self._parts:
-            try:
-                self._draw()
-            except MicrogliaError:
-                self.detach()
-                raise
-
-    def _draw(self) -> None:
-        self._prune({n: torch.rand(k, generator=self.generator) for n, k in self.sizes().items()})
+            with self._detached_if_refused():
+                self._prune(self._random())
 
     @property
     def _together(self) -> list[tuple[str, ...]]:
@@ -104,7 +96,7 @@ class DeepR(WeightPruner):
             super()._after()
             return
         if not self.changes:
-            self._draw()
+            self._prune(self._random())
         counts = [(names, self._active(names)) for names in self._together]
         floors = [((name,), self._least(name)) for name in self.sizes()]
         rates = self._rates()
@@ -132,18 +124,15 @@ class DeepR(WeightPruner):
         chosen = torch.zeros_like(active).index_fill_(0, dormant[place], True)
         for name, grown in zip(names, chosen.split([self.sizes()[n] for n in names]), strict=True):
             grown = grown.view(self.masks.mask(name).shape)
-            self.masks.weights[name][grown] = NEW * self._signs.tensors[name][grown]
+            self.masks.weights[name][grown] = NEW * self._signs[name][grown]
             self.masks.mask(name).logical_or_(grown)
 
     def _due(self) -> bool:
-        return self.steps == self.schedule.until or self.schedule.due(self.steps)
+        return self.schedule.due_or_last(self.steps)
 
     def _update(self) -> Change:
         self._holding = self.steps == self.schedule.until
-        before, after = self._reported.tensors, self.masks.keep()
-        self._reported.tensors = after
+        before = self._reported.tensors
+        after = self._reported.tensors = self.masks.keep()
         self.changes += 1
         return Change.between(before, after, step=self.steps, units=self.prunes)
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None

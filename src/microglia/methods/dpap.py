@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,10 +12,9 @@ from microglia.errors import ConfigError
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.bcm import BCM
-from microglia.methods.parts.memory import Memory
+from microglia.methods.parts.held import Held
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, top
-from microglia.methods.parts.trained import Forward
 
 REACH = 60  # epochs of the paper in which a channel that is never used dies, with time to spare
 
@@ -81,10 +79,10 @@ class DPAP(ChannelPruner):
         super().__init__(model, **settings)
         self._parts["bcm"] = self._bcm = BCM(model, self._whole)
         survival = {g.name: torch.full((g.size,), 10.0) for g in self.structure.groups}
-        self._parts["survival"] = self._survival = Memory(survival)
+        self._parts["survival"] = self._survival = Held(survival)
 
     def _due(self) -> bool:
-        due = self.steps == self.schedule.until or self.schedule.due(self.steps)
+        due = self.schedule.due_or_last(self.steps)
         if not due and self.steps % self.schedule.every == 0:
             self._bcm.clear()  # what the warm-up showed says little of the network that follows
         return due
@@ -109,9 +107,6 @@ class DPAP(ChannelPruner):
 
     def _importance(self) -> Scores:
         return {g.name: self._survival[g.name] for g in self.structure.groups}
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None
 
 
 def unit(x: Tensor) -> Tensor:

@@ -105,8 +105,8 @@ class GatedPruner(HiddenPruner):
         return weight
 
     def _show(self, name: str, hidden: Tensor) -> Tensor:
-        self._z.tensors[name] = self._gate(self._gates[name].detach())
-        return hidden * self._z.tensors[name]
+        self._z[name] = self._gate(self._gates[name].detach())
+        return hidden * self._z[name]
 
     def _slope(self, name: str, hidden: Tensor, gradient: Tensor) -> Tensor:
         return gradient * on_device(self._z.tensors, name, gradient.device)
@@ -120,7 +120,7 @@ class GatedPruner(HiddenPruner):
             gate, z = self._gates[name], on_device(self._z.tensors, name, weight.device)
             gate.data = gate.data.to(weight.device)  # the network may have been moved since
             if weight.grad is not None:
-                hidden = on_device(self._hidden.theta, name, weight.device)
+                hidden = on_device(self._theta.tensors, name, weight.device)
                 gate.grad = weight.grad * hidden * self._gate_slope(gate, z)
                 if self.steps >= self.schedule.warmup:
                     gate.grad += self.strength * self._pressure(name, gate)
@@ -137,7 +137,7 @@ class GatedPruner(HiddenPruner):
             return super()._masks_reached()
         keep: dict[str, Tensor] = {}
         for name, weight in self.masks.weights.items():
-            z, hidden = self._last(self._gates[name]), self._hidden.theta[name]
+            z, hidden = self._last(self._gates[name]), self._theta[name]
             # A weight behind a closed gate comes back whole if the budget leaves room for it.
             weight.copy_(torch.where(z > 0, hidden * z, hidden))
             keep[name] = (z > 0).flatten().cpu() | top(self._rank(name), self._least(name))
@@ -145,5 +145,5 @@ class GatedPruner(HiddenPruner):
 
     def _rank(self, name: str) -> Tensor:
         gate = self._gates[name].detach()
-        z, hidden = self._last(gate), self._hidden.theta[name].to(gate.device)
+        z, hidden = self._last(gate), self._theta[name].to(gate.device)
         return torch.where(z > 0, (hidden * z).abs(), gate).flatten().cpu()  # closed: φ < 0

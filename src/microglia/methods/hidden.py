@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,11 +11,10 @@ from torch.optim import Optimizer
 
 from microglia.errors import ConfigError
 from microglia.methods.change import Change
-from microglia.methods.parts.hidden import Hidden
+from microglia.methods.parts.held import Held
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores
 from microglia.methods.parts.scores import on_device
-from microglia.methods.parts.trained import Forward
 from microglia.methods.weights import WeightPruner
 
 
@@ -61,8 +59,9 @@ class HiddenPruner(WeightPruner):
         self.schedule = Interval(every, warmup or 0, until)
         super().__init__(model, optimizer=optimizer, **settings)
         weights = self.masks.weights.items()
-        theta = {name: self._hide(w.detach().clone()) for name, w in weights}
-        self._parts["hidden"] = self._hidden = Hidden(theta, self.masks.keep())
+        self._theta = Held({name: self._hide(w.detach().clone()) for name, w in weights})
+        self._reported = Held(self.masks.keep())
+        self._parts |= {"theta": self._theta, "reported": self._reported}
 
     # --- what a method decides -------------------------------------------------------------
 
@@ -90,7 +89,7 @@ class HiddenPruner(WeightPruner):
             super()._before()
             return
         for name, weight in self.masks.weights.items():
-            hidden = on_device(self._hidden.theta, name, weight.device)
+            hidden = on_device(self._theta.tensors, name, weight.device)
             if weight.grad is not None:
                 weight.grad.copy_(self._slope(name, hidden, weight.grad))
             weight.copy_(hidden)
@@ -103,7 +102,7 @@ class HiddenPruner(WeightPruner):
         rates = self._rates()
         for name, weight in self.masks.weights.items():
             hidden = self._push(name, weight.detach().clone(), rates.get(id(weight), 0.0))
-            self._hidden.theta[name] = hidden
+            self._theta[name] = hidden
             weight.copy_(self._show(name, hidden))
             mask = weight != 0
             if int(mask.sum()) < self._least(name):
@@ -114,10 +113,10 @@ class HiddenPruner(WeightPruner):
             self.masks.mask(name).copy_(mask)
 
     def _due(self) -> bool:
-        return self.steps == self.schedule.until or self.schedule.due(self.steps)
+        return self.schedule.due_or_last(self.steps)
 
     def _update(self) -> Change:
-        before = self._hidden.reported
+        before = self._reported.tensors
         if self.steps != self.schedule.until:
             self.changes += 1
         elif self.budget.given:
@@ -126,18 +125,14 @@ class HiddenPruner(WeightPruner):
             self.changes += 1
             self.masks.set(self._masks_reached())
             self._holding = True
-        after = self._hidden.reported = self.masks.keep()
+        after = self._reported.tensors = self.masks.keep()
         return Change.between(before, after, step=self.steps, units=self.prunes)
 
     def _importance(self) -> Scores:
         if self._holding:  # projected again, to less: θ is long past
-            weights = self.masks.weights.items()
-            return {name: w.detach().abs().flatten().cpu() for name, w in weights}
-        return {name: self._rank(name) for name in self._hidden.theta}
+            return self._magnitudes()
+        return {name: self._rank(name) for name in self._theta.tensors}
 
     def _rank(self, name: str) -> Tensor:
         """By how much each weight is there, or how near it is to coming back, [numel]."""
-        return self._hidden.theta[name].abs().flatten().cpu()
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None
+        return self._theta[name].abs().flatten().cpu()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from microglia.methods.change import Change
 from microglia.methods.parts.scope import Scores
 from microglia.methods.parts.scores import lamp
 from microglia.methods.parts.trained import Forward
@@ -30,12 +29,6 @@ class LAMP(WeightPruner):
     name = "lamp"
     needs = "trained"
     source = "Lee et al., ICLR 2021"
-
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        raise AssertionError("lamp never updates in step()")
 
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
         self._count_traffic(batches, forward)

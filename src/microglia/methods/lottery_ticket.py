@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,7 +14,6 @@ from microglia.methods.parts.budget import Budget
 from microglia.methods.parts.rewind import Point
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scores import lamp
-from microglia.methods.parts.trained import Forward
 from microglia.methods.weights import WeightPruner
 
 ALLOCATIONS = ["magnitude", "lamp"]
@@ -125,9 +124,6 @@ class LotteryTicket(WeightPruner):
         super()._after()
         if self.steps == self.rewind and not self.changes:
             self._point.take(self.model, self.sizes())
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None
 
 
 def _part_of(budget: Budget, x: float) -> Budget:

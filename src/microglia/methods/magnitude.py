@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
-
-from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scores import filter_magnitude
 from microglia.methods.parts.trained import Forward
@@ -26,15 +23,6 @@ class Magnitude(ChannelPruner):
     name = "magnitude"
     needs = "trained"
     source = "Li et al., ICLR 2017"
-
-    def __init__(self, model: nn.Module, **settings: Any) -> None:
-        super().__init__(model, **settings)
-
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        raise AssertionError("magnitude never updates in step()")
 
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Any:
         self._count_traffic(batches, forward)

@@ -57,12 +57,6 @@ class PCA(ChannelPruner):
         self.strength = strength
         super().__init__(model, **settings)
 
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        raise AssertionError("pca never updates in step()")
-
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
         seen = MembraneCovariance(self.model, self.structure)
 
@@ -72,11 +66,9 @@ class PCA(ChannelPruner):
 
         try:
             with listening(seen, *self._traffic()):
-                count = run_over(self.model, batches, run)
+                run_over(self.model, batches, run, needed=True)
         finally:
             seen.remove()
-        if not count:
-            raise ConfigError("calibrate() was given no batch; pass some of the training data")
         return {name: unexplained(C, self.strength) for name, C in seen.covariances().items()}
 
     def _settle(self, scores: Scores) -> Change:

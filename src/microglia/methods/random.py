@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
-from microglia.errors import MicrogliaError
-from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scores import random_scores
-from microglia.methods.parts.trained import Forward
 
 
 class Random(ChannelPruner):
@@ -28,17 +24,5 @@ class Random(ChannelPruner):
 
     def __init__(self, model: nn.Module, **settings: Any) -> None:
         super().__init__(model, scope="layer", **settings)
-        try:
-            self.change = self._prune(random_scores(self.structure, self.generator))
-        except MicrogliaError:
-            self.detach()
-            raise
-
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        return self.change
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None
+        with self._detached_if_refused():
+            self._prune(random_scores(self.structure, self.generator))

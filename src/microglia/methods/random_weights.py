@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import nn
 
-from microglia.errors import MicrogliaError
-from microglia.methods.change import Change
-from microglia.methods.parts.trained import Forward
 from microglia.methods.weights import WeightPruner
 
 
@@ -26,18 +21,5 @@ class RandomWeights(WeightPruner):
 
     def __init__(self, model: nn.Module, **settings: Any) -> None:
         super().__init__(model, scope="layer", **settings)
-        scores = {n: torch.rand(k, generator=self.generator) for n, k in self.sizes().items()}
-        try:
-            self.change = self._prune(scores)
-        except MicrogliaError:
-            self.detach()
-            raise
-
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        return self.change
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None
+        with self._detached_if_refused():
+            self._prune(self._random())

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from microglia.errors import ConfigError, MicrogliaError
+from microglia.errors import ConfigError
 from microglia.methods.parts.gradient import DenseGradient
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, top
-from microglia.methods.parts.trained import Forward
 from microglia.methods.weights import WeightPruner
 from microglia.structure import Keep
 
@@ -63,13 +62,9 @@ class RewiringPruner(WeightPruner):
         self._gradient = DenseGradient(decay=DECAY if self.grow_by == "momentum" else 0.0)
         if self.grow_by != "random":
             self._parts["gradient"] = self._gradient
-        if "synops" in (self.budget.target or {}):
-            return
-        try:
-            self._update()
-        except MicrogliaError:
-            self.detach()
-            raise
+        if "synops" not in (self.budget.target or {}):
+            with self._detached_if_refused():
+                self._update()
 
     def _due(self) -> bool:
         return self._acts(self.steps)
@@ -83,15 +78,6 @@ class RewiringPruner(WeightPruner):
         if "gradient" in self._parts and (self._acts(self.steps + 1) or not last):
             self._gradient.take(self.masks.weights)
         super()._before()
-
-    def _random(self) -> Scores:
-        return {n: torch.rand(k, generator=self.generator) for n, k in self.sizes().items()}
-
-    def _magnitudes(self) -> Scores:
-        """|w|; also what `scores()` tells of."""
-        weights = self.masks.weights.items()
-        self.last_scores = {n: w.detach().abs().flatten().cpu() for n, w in weights}
-        return self.last_scores
 
     def _signal(self) -> Scores:
         """What closed weights are opened by."""
@@ -111,15 +97,13 @@ class RewiringPruner(WeightPruner):
     def _rewired(self, counts: Mapping[str, int], rate: float) -> Keep:
         """The masks after this fraction of each layer's weights has closed and so many are open."""
         magnitudes, signal, keep = self._magnitudes(), self._signal(), {}
+        self.last_scores = magnitudes
         for name, mask in self.masks.keep().items():
             count, now = counts[name], int(mask.sum())
             moved = min(round(rate * now), mask.numel() - count)  # so many places are free
             stay = min(now - moved, count)
             keep[name] = rewired(mask, magnitudes[name], signal[name], stay=stay, count=count)
         return keep
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None
 
 
 def rewired(mask: Tensor, magnitude: Tensor, signal: Tensor, *, stay: int, count: int) -> Tensor:

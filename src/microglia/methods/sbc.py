@@ -13,7 +13,7 @@ from microglia.methods.change import Change
 from microglia.methods.parts import obs
 from microglia.methods.parts.hessian import SpikeHessian, as_rows, from_rows
 from microglia.methods.parts.scope import Scores
-from microglia.methods.parts.scores import filters, norm_means
+from microglia.methods.parts.scores import filters, lamp, norm_means
 from microglia.methods.parts.trained import Forward, listening, run_over
 from microglia.methods.weights import WeightPruner
 
@@ -71,12 +71,6 @@ class SBC(WeightPruner):
         super().__init__(model, **settings)
         self._hessians: dict[str, Tensor] = {}
 
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        raise AssertionError("sbc never updates in step()")
-
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
         seen = SpikeHessian(self.model, self._whole, list(self.masks.weights))
 
@@ -87,11 +81,9 @@ class SBC(WeightPruner):
         try:
             with listening(*self._traffic()):
                 enough = lambda: self.samples is not None and seen.samples >= self.samples  # noqa: E731
-                count = run_over(self.model, batches, run, enough=enough)
+                run_over(self.model, batches, run, enough=enough, needed=True)
         finally:
             seen.remove()
-        if not count:
-            raise ConfigError("calibrate() was given no batch; pass some of the training data")
         self._hessians = {n: obs.damped(h, self.damping) for n, h in seen.mean().items()}
         return {name: self._allotted(name, w.detach()) for name, w in self.masks.weights.items()}
 
@@ -108,10 +100,9 @@ class SBC(WeightPruner):
                 ]
             )
             cost = from_rows(layer, cost * self._fold(name, rows).square(), weight.shape)
-        lamp = weight.double().flatten().square().sort(descending=True).values
-        lamp = lamp / lamp.cumsum(0).clamp(min=torch.finfo(lamp.dtype).tiny)
-        order = cost.flatten().argsort(descending=True, stable=True)
-        return torch.empty_like(lamp).scatter_(0, order, lamp).cpu()
+        order = cost.flatten().argsort(descending=True, stable=True).cpu()
+        highest_first = lamp(weight).sort(descending=True).values
+        return torch.empty_like(highest_first).scatter_(0, order, highest_first)
 
     def _fold(self, name: str, rows: Tensor) -> Tensor:
         """|γ| / σ of the norm behind each output, `[groups, outputs, 1]`; 1 where there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -16,7 +16,6 @@ from microglia.methods.parts.regrowth import GradientSignal
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, best, select
 from microglia.methods.parts.scores import ActivityScore, filter_magnitude, random_scores
-from microglia.methods.parts.trained import Forward
 from microglia.structure import Keep
 
 SCORES = ["membrane", "released", "rate", "magnitude", "random"]
@@ -101,9 +100,6 @@ class SCA(ChannelPruner):
         if not due and self.steps % self.schedule.every == 0:
             self._forget()  # what the warm-up showed says little of the network that follows
         return due
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None
 
     def _update(self) -> Change:
         scores, signal = self._seen()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,13 +11,12 @@ from torch import Tensor, nn
 from microglia.errors import ConfigError
 from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
-from microglia.methods.parts.memory import Memory
+from microglia.methods.parts.held import Held
 from microglia.methods.parts.ranges import SynapticRanges
 from microglia.methods.parts.regrowth import GradientSignal
 from microglia.methods.parts.schedule import Interval
 from microglia.methods.parts.scope import Scores, top
 from microglia.methods.parts.scores import filter_means, filters
-from microglia.methods.parts.trained import Forward
 from microglia.structure import Group, Keep
 
 
@@ -83,16 +81,16 @@ class SDSNN(ChannelPruner):
         weights = {name: model.get_parameter(name).detach() for name in sorted(names)}
         self._ranges = SynapticRanges(weights, kappa=kappa)
         self._signal = GradientSignal(model, self.structure, samples=None)
-        rho = {f"closed.{g.name}": torch.tensor(strength / 2) for g in groups}
-        called = {f"called.{g.name}": torch.zeros(g.size) for g in groups}
-        self._memory = Memory(rho | called)
-        self._parts |= {"ranges": self._ranges, "signal": self._signal, "memory": self._memory}
+        self._rho = Held({g.name: torch.tensor(strength / 2) for g in groups})
+        self._called = Held({g.name: torch.zeros(g.size) for g in groups})
+        self._parts |= {"ranges": self._ranges, "signal": self._signal}
+        self._parts |= {"rho": self._rho, "called": self._called}
 
     def _due(self) -> bool:
         every, until = self.schedule.every, self.schedule.until
         if self.steps % every == 0 and (until is None or self.steps <= until):
             self._develop()
-        due = self.steps == until or self.schedule.due(self.steps)
+        due = self.schedule.due_or_last(self.steps)
         if not due and self.steps % every == 0:
             self._signal.clear()  # what the warm-up showed says little of the network that follows
         return due
@@ -126,10 +124,9 @@ class SDSNN(ChannelPruner):
     def _regenerated(self, group: str, closed: Tensor, signal: Tensor, n: int) -> Tensor:
         """The closed channels that come back."""
         share = min(0.99, (65 + 1.1 ** min(n, 99)) / 100)
-        called = self._memory[f"called.{group}"]
-        called = (called + 1) * (closed & (signal > signal.quantile(share)))
+        called = (self._called[group] + 1) * (closed & (signal > signal.quantile(share)))
         grown = called > self.kappa
-        self._memory[f"called.{group}"] = called * ~grown
+        self._called[group] = called * ~grown
         return grown
 
     def _share(self, group: Group, keep: Keep, n: int) -> float:
@@ -137,14 +134,11 @@ class SDSNN(ChannelPruner):
         readers = [g for g in self.structure.groups if set(g.layers) & set(group.readers)]
         following = [int(keep[g.name].sum()) for g in readers] or [int(keep[group.name].sum())]
         ratio = int(keep[group.name].sum()) * len(following) / sum(following)
-        rho = self._memory[f"closed.{group.name}"] + self.strength * math.exp(-n / 5) * ratio
-        self._memory[f"closed.{group.name}"] = rho
+        rho = self._rho[group.name] + self.strength * math.exp(-n / 5) * ratio
+        self._rho[group.name] = rho
         return float(rho)
 
     def _importance(self) -> Scores:
         """Open channels before closed ones, each by its score."""
         scores = filter_means(self.model, self.structure, self._ranges.width)
         return {name: scores[name] + mask for name, mask in self.masks.keep().items()}
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None

@@ -78,7 +78,7 @@ class SignedPruner(HiddenPruner):
         return torch.where(hidden * self._sign(name, hidden) > 0, hidden, 0.0)
 
     def _rank(self, name: str) -> Tensor:
-        hidden = self._hidden.theta[name]
+        hidden = self._theta[name]
         return (hidden * self._sign(name, hidden)).flatten().cpu()
 
 

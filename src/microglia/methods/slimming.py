@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError
-from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
 from microglia.methods.parts.scope import Scores
 from microglia.methods.parts.scores import norm_means, norm_scales
@@ -64,12 +63,6 @@ class Slimming(ChannelPruner):
             (name, 0, rows.nonzero().flatten().to(self.model.get_parameter(name).device))
             for name, rows in stays.items()
         ]
-
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        raise AssertionError("slimming never updates in step()")
 
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
         self._count_traffic(batches, forward)

@@ -47,7 +47,7 @@ class SoftDeepR(SignedPruner):
 
     def _push(self, name: str, hidden: Tensor, rate: float) -> Tensor:
         sign = self._sign(name, hidden)
-        before = self._hidden.theta[name] * sign
+        before = self._theta[name] * sign
         theta = torch.where(before > 0, hidden * sign, before)
         if self.steps > self.schedule.warmup:
             pull = rate * self.strength

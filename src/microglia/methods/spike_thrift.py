@@ -89,6 +89,7 @@ class SpikeThrift(RewiringPruner):
         if not self.changes:
             return self._prune(in_proportion(self._random(), self.sizes()))
         magnitudes, signal, now = self._magnitudes(), self._signal(), self.masks.keep()
+        self.last_scores = magnitudes
         momentum = {name: float(signal[name][mask].mean()) for name, mask in now.items()}
         closed = {name: signal[name].masked_fill(mask, -torch.inf) for name, mask in now.items()}
         order = in_proportion(closed, momentum)

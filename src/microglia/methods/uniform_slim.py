@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from microglia.errors import MicrogliaError
-from microglia.methods.change import Change
 from microglia.methods.channels import ChannelPruner
-from microglia.methods.parts.trained import Forward
 
 
 class UniformSlim(ChannelPruner):
@@ -26,7 +22,8 @@ class UniformSlim(ChannelPruner):
 
     which is exact for PyTorch's default and every other fan-in rule; a fan-out rule would scale by
     the outputs' ratio, which differs in the first and the last layer alone. With
-    `target={"parameters": f}` the width is solved to within one channel.
+    `target={"parameters": f}` the width is solved to within one channel. The network need not come
+    at several widths: SpikingJelly's SEW- and MS-ResNets are narrowed as ours are.
     """
 
     name = "uniform-slim"
@@ -36,11 +33,8 @@ class UniformSlim(ChannelPruner):
     def __init__(self, model: nn.Module, **settings: Any) -> None:
         super().__init__(model, scope="layer", **settings)
         order = {g.name: torch.arange(g.size, 0, -1).float() for g in self.structure.groups}
-        try:
-            self.change = self._prune(order)
-        except MicrogliaError:
-            self.detach()
-            raise
+        with self._detached_if_refused():
+            self._prune(order)
         self._widen_spread(self.masks.keep())
 
     def _widen_spread(self, keep: dict[str, Tensor]) -> None:
@@ -53,12 +47,3 @@ class UniformSlim(ChannelPruner):
                     before = self.structure.shapes[leaf][1]
                     after = positions[leaf, 1].numel()
                     self.model.get_parameter(names[0]).mul_((before / after) ** 0.5)
-
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        return self.change
-
-    def _calibrated(self, batches: Iterable[Any], forward: Forward) -> None:
-        return None

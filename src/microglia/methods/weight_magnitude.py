@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from microglia.methods.change import Change
 from microglia.methods.parts.scope import Scores
 from microglia.methods.parts.trained import Forward
 from microglia.methods.weights import WeightPruner
@@ -28,12 +27,6 @@ class WeightMagnitude(WeightPruner):
     source = "Han et al., NeurIPS 2015"
     search = {"scope": ("global", "layer")}
 
-    def _due(self) -> bool:
-        return False
-
-    def _update(self) -> Change:
-        raise AssertionError("weight-magnitude never updates in step()")
-
     def _calibrated(self, batches: Iterable[Any], forward: Forward) -> Scores:
         self._count_traffic(batches, forward)
-        return {n: w.detach().abs().flatten().cpu() for n, w in self.masks.weights.items()}
+        return self._magnitudes()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatch
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from microglia.errors import ConfigError, nearest
+from microglia.errors import ConfigError
 from microglia.gates import WeightMasks
-from microglia.methods.base import Propose, Pruner
+from microglia.methods.allotting import Propose
+from microglia.methods.base import Pruner
+from microglia.methods.parts.prunable import named, prunable_weights
 from microglia.methods.parts.traffic import Traffic
 from microglia.structure import Keep, Structure, output_axis
 from microglia.surgery import unread
@@ -47,9 +48,9 @@ class WeightPruner(Pruner):
                 "as others. Ask for parameters, macs or synops, or prune channels."
             )
         self.structure = self._whole
-        names = _prunable(self._whole, protect, method=self.name)
+        names = prunable_weights(self._whole, protect, method=self.name)
         if isinstance(self.budget.sparsity, Mapping):
-            names = _named(names, self.budget.sparsity)
+            names = named(names, self.budget.sparsity, unit="weight")
         self._forgotten = 0
         self._attach(WeightMasks(model, names))
         if self.budget.target is not None and "synops" in self.budget.target:
@@ -104,38 +105,20 @@ class WeightPruner(Pruner):
     def _after(self) -> None:
         self.masks.apply()
 
+    def _magnitudes(self) -> dict[str, Tensor]:
+        """|w| of every weight, [numel]."""
+        weights = self.masks.weights.items()
+        return {name: w.detach().abs().flatten().cpu() for name, w in weights}
+
+    def _random(self) -> dict[str, Tensor]:
+        """A random number for every weight, [numel], even in [0, 1)."""
+        return {n: torch.rand(k, generator=self.generator) for n, k in self.sizes().items()}
+
     def _rates(self) -> dict[int, float]:
         """The learning rate of each parameter of the optimizer, by its id."""
         assert self.optimizer is not None
         groups = self.optimizer.param_groups
         return {id(p): float(group["lr"]) for group in groups for p in group["params"]}
-
-
-def _prunable(structure: Structure, protect: Sequence[str], *, method: str) -> list[str]:
-    """Names of the weights of the layers that carry spikes from neuron to neuron."""
-    if isinstance(protect, str):
-        raise ConfigError(f"protect: wanted a list of patterns, such as [{protect!r}]; got a text")
-    layers = {use.layer for use in structure.uses}
-    for pattern in protect:
-        if not any(fnmatch(layer, pattern) for layer in layers):
-            hint = nearest(pattern, sorted(layers))
-            raise ConfigError(f"protect: no layer is called '{pattern}'.{hint}")
-    names = []
-    for leaf in sorted(structure.parameters):
-        users = {name.rpartition(".")[0] for name in structure.leaves[leaf]}
-        guarded = any(fnmatch(layer, pattern) for layer in users for pattern in protect)
-        if users & layers and len(structure.shapes[leaf]) > 1 and not guarded:
-            names.append(structure.leaves[leaf][0])
-    if not names:
-        raise ConfigError(f"'{method}' finds nothing to prune.\n{structure}")
-    return names
-
-
-def _named(names: list[str], sparsity: Mapping[str, float]) -> list[str]:
-    for name in sparsity:
-        if name not in names:
-            raise ConfigError(f"sparsity: there is no weight '{name}'.{nearest(name, names)}")
-    return [name for name in names if name in sparsity]
 
 
 def _of_each_weight(inputs: Tensor, weight: Tensor, groups: int, *, output: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from microglia.errors import DataError, TrainingError
+from microglia.errors import DataError, TrainingError, memory_for
 from microglia.frameworks import reset
 from microglia.metrics.state import untouched
 
@@ -22,6 +22,8 @@ A single-step network that its user calls T times, say:
 
 Batches: TypeAlias = Iterable[tuple[Any, Tensor]]
 """(inputs, labels [N]) pairs, such as a DataLoader gives."""
+
+INPUT_SAMPLES = "the samples of the example input (output.latency_batch) or network.T"
 
 
 def call(model: nn.Module, inputs: Any) -> Tensor:
@@ -43,13 +45,14 @@ def run(model: nn.Module, batches: Batches, forward: Forward) -> Iterator[tuple[
 
     Raises:
         DataError: no batches, an empty batch, or logits or labels of another shape.
-        TrainingError: logits that are NaN or infinite.
+        TrainingError: logits that are NaN or infinite; memory ran out.
     """
     device, index = device_of(model), -1
     for index, (inputs, labels) in enumerate(batches):
         _check_labels(labels, inputs, index)
         reset(model)
-        logits = forward(model, to_device(inputs, device))
+        with memory_for(f"measuring batch {index}", lower="data.batch_size or network.T"):
+            logits = forward(model, to_device(inputs, device))
         _check_logits(logits, len(labels), index)
         yield logits, labels.to(device)
     if index < 0:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from microglia.errors import ConfigError
+from microglia.errors import ConfigError, memory_for
 from microglia.frameworks import reset
-from microglia.metrics.forward import Forward, call, device_of, to_device
+from microglia.metrics.forward import INPUT_SAMPLES, Forward, call, device_of, to_device
 from microglia.metrics.state import untouched
 
 
@@ -84,6 +84,7 @@ def compare_latency(
 
     Raises:
         ConfigError: no networks, fewer than one repeat, or a negative warm-up.
+        TrainingError: memory ran out.
     """
     if not models or repeats < 1 or warmup < 0:
         raise ConfigError(
@@ -91,13 +92,14 @@ def compare_latency(
             f"more, got {len(models)} networks, repeats={repeats}, warmup={warmup}"
         )
     names = list(models)
-    inputs = {name: to_device(x, device_of(model)) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in names}
     with ExitStack() as stack:
         for model in models.values():
             stack.enter_context(untouched(model))
             model.eval()
         stack.enter_context(torch.inference_mode())
+        stack.enter_context(memory_for("taking the time", lower=INPUT_SAMPLES))
+        inputs = {name: to_device(x, device_of(model)) for name, model in models.items()}
         for turn in range(warmup + repeats):
             start = turn % len(names)
             for name in names[start:] + names[:start]:

@@ -11,8 +11,17 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from microglia.errors import memory_for
 from microglia.frameworks import reset
-from microglia.metrics.forward import Forward, call, device_of, evaluating, plain, to_device
+from microglia.metrics.forward import (
+    INPUT_SAMPLES,
+    Forward,
+    call,
+    device_of,
+    evaluating,
+    plain,
+    to_device,
+)
 
 
 def measure_peak_memory(model: nn.Module, x: Any, *, forward: Forward = call) -> int:
@@ -21,11 +30,13 @@ def measure_peak_memory(model: nn.Module, x: Any, *, forward: Forward = call) ->
     Activations and neuron states, in evaluation mode without gradients. On CUDA: the
     allocator's peak over what was allocated before. Elsewhere: live tensors between operations;
     scratch memory inside an operation (a convolution's workspace) can't be seen there.
+
+    Raises TrainingError where memory runs out.
     """
     model = plain(model)
     device = device_of(model)
-    x = to_device(x, device)
-    with evaluating(model):
+    with evaluating(model), memory_for("measuring peak memory", lower=INPUT_SAMPLES):
+        x = to_device(x, device)
         reset(model)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -9,21 +9,34 @@ from typing import Any
 
 from microglia.errors import ConfigError, nearest
 from microglia.networks.blocks import Network, set_timesteps
+from microglia.networks.hrsnn import CHRSNN, HRSNN
 from microglia.networks.layers import Neuron, Norm
 from microglia.networks.plain import PLANS, Plain
+from microglia.networks.population import CHRSNNConfig, Gamma, HRSNNConfig
 from microglia.networks.preresnet import PreResNet
+from microglia.networks.readout import SpikeReadout, filtered
 from microglia.networks.resnet19 import ResNet19
+from microglia.networks.wiring import Distance, SmallWorld
 from microglia.networks.zoo import MODULES, WITH_OWN_NEURON, zoo_network
 
 __all__ = [
+    "CHRSNN",
+    "HRSNN",
     "PLANS",
+    "CHRSNNConfig",
+    "Distance",
+    "Gamma",
+    "HRSNNConfig",
     "Network",
     "Neuron",
     "Norm",
     "Plain",
     "PreResNet",
     "ResNet19",
+    "SmallWorld",
+    "SpikeReadout",
     "build",
+    "filtered",
     "network_names",
     "set_timesteps",
 ]
@@ -57,6 +70,9 @@ def build(
     alpha: float | None = None,
     surrogate: str | None = None,
     reset: str | None = None,
+    detach_reset: bool | None = None,
+    beta: float | None = None,
+    tau_a: float | None = None,
     norm: str | None = None,
     cnf: str | None = None,
 ) -> Network:
@@ -65,12 +81,15 @@ def build(
     ``channels`` and ``size`` are the input's channels and side in pixels; ``size`` None means the
     network's usual one (32, for "digits" 8, for "vggsnn" 48), and matters only where a read-out is
     sized for it. ``T`` is the number of time steps for which an image is shown. ``width``
-    multiplies the channels of every layer, rounded to multiples of 8 (our own networks only).
+    multiplies the channels of every layer, rounded to multiples of 8 (our own networks only;
+    `UniformSlim` narrows SpikingJelly's, by cutting them).
 
     ``neuron`` is "lif", "if", "plif", "alif", or None for the network's own choice; ``tau`` its
     time constant in time steps (None: 2), ``surrogate`` "sigmoid" (if None), "atan" or "triangle",
-    ``alpha`` its slope (None: 4), ``reset`` "hard" (if None) or "soft"; see `Neuron`. ``norm`` is
-    "bn" (if None), "tdbn" or "tebn", see `Norm`. ``cnf`` is a SEW-ResNet's connect function.
+    ``alpha`` its slope (None: 4), ``reset`` "hard" (if None) or "soft", through which no gradient
+    flows unless ``detach_reset`` is False; "alif" alone has ``beta`` (None: 0.2) and ``tau_a``
+    (None: 4); see `Neuron`. ``norm`` is "bn" (if None), "tdbn" or "tebn", see `Norm`. ``cnf`` is a
+    SEW-ResNet's connect function.
 
     The network takes images [N, channels, H, W] or sequences [T, N, channels, H, W] and returns
     logits [N, classes], averaged over time. ``network.microglia_network`` is a record of plain JSON
@@ -88,7 +107,17 @@ def build(
         raise ConfigError(f"width: a factor above 0 expected, got {width}")
 
     arguments: dict[str, Any] = {"classes": classes, "channels": channels, "T": T}
-    chosen = _neuron(name, neuron, tau=tau, alpha=alpha, surrogate=surrogate, reset=reset)
+    chosen = _neuron(
+        name,
+        neuron,
+        tau=tau,
+        alpha=alpha,
+        surrogate=surrogate,
+        reset=reset,
+        detach_reset=detach_reset,
+        beta=beta,
+        tau_a=tau_a,
+    )
     if name in OWN:
         if cnf is not None:
             raise ConfigError(f"cnf: only the SEW-ResNets have a connect function, not '{name}'")
@@ -99,7 +128,10 @@ def build(
         arguments["norm"] = norm or "bn"
     else:
         if width != 1:
-            raise ConfigError(f"width: '{name}' comes at width 1 only, got {width}")
+            raise ConfigError(
+                f"width: '{name}' comes at width 1 only, got {width}. Build it whole and narrow it "
+                "by mg.UniformSlim (pruning.method = 'uniform-slim') before it trains"
+            )
         if norm not in (None, "bn"):
             raise ConfigError(f"norm: '{name}' comes with batch norm only, got '{norm}'")
         if cnf is not None:
@@ -112,32 +144,26 @@ def build(
             "alpha": chosen.alpha,
             "surrogate": chosen.surrogate,
             "reset": chosen.reset,
+            "detach_reset": chosen.detach_reset,
         }
+        if chosen.kind == "alif":
+            arguments |= {"beta": chosen.beta, "tau_a": chosen.tau_a}
     network.microglia_network = {"name": name, "arguments": arguments}
     return network
 
 
-def _neuron(
-    name: str,
-    kind: str | None,
-    *,
-    tau: float | None,
-    alpha: float | None,
-    surrogate: str | None,
-    reset: str | None,
-) -> Neuron | None:
+def _neuron(name: str, kind: str | None, **settings: Any) -> Neuron | None:
     """The neuron to build ``name`` with; None where the network brings its own."""
+    given = {setting: value for setting, value in settings.items() if value is not None}
     if kind is None and name in WITH_OWN_NEURON:
-        if (tau, alpha, surrogate, reset) != (None,) * 4:
+        if given:
             raise ConfigError(
-                f"tau, alpha, surrogate, reset: '{name}' brings its own neuron; name one with "
-                "neuron= to set these"
+                f"{', '.join(given)}: '{name}' brings its own neuron; name one with neuron= to "
+                "set these"
             )
         return None
-    return Neuron(
-        kind or NEURONS.get(name, "if"),
-        tau=2.0 if tau is None else tau,
-        alpha=4.0 if alpha is None else alpha,
-        surrogate=surrogate or "sigmoid",
-        reset=reset or "hard",
-    )
+    kind = kind or NEURONS.get(name, "if")
+    adaptive = [setting for setting in given if setting in ("beta", "tau_a")]
+    if adaptive and kind != "alif":
+        raise ConfigError(f"{', '.join(adaptive)}: only neuron='alif' adapts, not '{kind}'")
+    return Neuron(kind, **given)

@@ -1,5 +1,6 @@
 """The layers that our networks are made of: SpikingJelly's, in multi-step mode [T, N, ...]."""
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -36,17 +37,18 @@ class Neuron:
 
         if:         H = V + X
         lif, plif:  H = V + (X − V) / τ          (plif learns τ, one per layer)
-        alif:       as lif, with a threshold that rises with each spike (see `ALIFNode`)
+        alif:       as lif, with a threshold that rises with each spike by β, and falls back with
+                    the time constant τ_a (see `ALIFNode`)
         S = 1[H ≥ 1],   V = H · (1 − S) (hard reset to 0) or H − S (soft)
 
-    The reset is detached in the backward pass, unless ``detach`` is False. There the step has the
-    slope of its surrogate, of width about 1/α:
+    The reset is detached in the backward pass, unless ``detach_reset`` is False. There the step has
+    the slope of its surrogate, of width about 1/α:
 
         sigmoid:   α · σ(αx) · (1 − σ(αx))
         atan:      α / 2 / (1 + (π α x / 2)²)
         triangle:  max(0, α − α² · |x|)          with x = H − 1
 
-    Raises ConfigError where a word is unknown, τ ≤ 1 or α ≤ 0.
+    Raises ConfigError where a word is unknown, τ ≤ 1, α ≤ 0, β < 0 or τ_a < 1.
     Source: SCA (Li et al., ICML 2024), equations 1 to 3; SpikingJelly's surrogates.
     """
 
@@ -55,7 +57,9 @@ class Neuron:
     alpha: float = 4.0
     surrogate: str = "sigmoid"
     reset: str = "hard"
-    detach: bool = True
+    detach_reset: bool = True
+    beta: float = 0.2
+    tau_a: float = 4.0
 
     def __post_init__(self) -> None:
         for name, word, known in (
@@ -69,6 +73,13 @@ class Neuron:
             raise ConfigError(f"tau: the time constant must be above 1 time step, got {self.tau}")
         if not self.alpha > 0:
             raise ConfigError(f"alpha: the surrogate's slope must be above 0, got {self.alpha}")
+        if not 0 <= self.beta < math.inf:
+            raise ConfigError(f"beta: the threshold must rise by at least 0, got {self.beta}")
+        if not 1 <= self.tau_a < math.inf:
+            raise ConfigError(
+                f"tau_a: the threshold's time constant must be at least 1 time step, "
+                f"got {self.tau_a}"
+            )
 
     def __call__(self) -> nn.Module:
         step = SURROGATES[self.surrogate](alpha=self.alpha)
@@ -80,14 +91,16 @@ class Neuron:
                     tau=float(self.tau),
                     surrogate_function=step,
                     soft_reset=soft,
-                    detach_reset=self.detach,
+                    detach_reset=self.detach_reset,
+                    beta=float(self.beta),
+                    tau_a=float(self.tau_a),
                 ),
             )
         common = {
             "v_threshold": 1.0,
             "v_reset": 0.0 if self.reset == "hard" else None,
             "surrogate_function": step,
-            "detach_reset": self.detach,
+            "detach_reset": self.detach_reset,
             "step_mode": "m",
         }
         if self.kind == "if":

@@ -1,86 +1,86 @@
-"""The report's charts as Plotly traces and layouts, in plain dicts.
-
-Colours are names of the page's CSS variables (`--dense`), or `--ramp@0.4` for a place on its
-sequential ramp; the page resolves them, so light and dark come from one style sheet.
-"""
+"""The charts of reports: which series they have, and how these are told apart."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from microglia.report.content import GroupScores, KeptOverTime, Series
+from microglia.report.chart import Axis, Chart, Series
+from microglia.report.content import GroupScores, KeptOverTime
 from microglia.report.table import Table
 
-Chart = dict[str, Any]
+_COLOURS = ("--method", "--random", "--uniform-slim", "--other", "--rose")
+# As many symbols as have no factor in common with the colours: 35 series differ.
+_SYMBOLS = ("square", "diamond", "triangle-up", "circle", "cross", "star", "triangle-down")
 
-_COLOURS = ("--method", "--random", "--uniform-slim", "--other", "--dense", "--ramp@0")
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+
+def told_apart(series: Sequence[Series], among: Sequence[str] = ()) -> list[Series]:
+    """The same series, each with a colour and a symbol that no other has.
+
+    Charts that are to agree on these name all their series in `among`; the dense network is grey.
+    """
+    order = [name for name in among or [one.name for one in series] if name != "dense"]
+    found = []
+    for one in series:
+        colour, symbol = "--dense", "circle"
+        if one.name != "dense":
+            place = order.index(one.name)
+            colour = _COLOURS[place % len(_COLOURS)]
+            symbol = _SYMBOLS[place % len(_SYMBOLS)]
+        found.append(replace(one, colour=colour, symbol=symbol))
+    return found
+
+
+def lines(
+    series: Sequence[Series],
+    *,
+    x: Axis,
+    y: Axis,
+    ranked: bool = False,
+    among: Sequence[str] = (),
+) -> Chart:
+    """A line with marks for each series; `ranked` ones are drawn from faint to strong."""
+    if ranked:
+        drawn = [replace(one, colour=_ramp(i, series)) for i, one in enumerate(series)]
+        return Chart([replace(one, symbol="circle") for one in drawn], x, y)
+    return Chart(told_apart(series, among), x, y)
+
+
+def front(series: Sequence[Series], *, x: str, y: str, among: Sequence[str] = ()) -> Chart:
+    """Marks, and steps along those that no other beats with less x and more y; x is logarithmic."""
+    marks = [replace(one, line="") for one in told_apart(series, among)]
+    points = sorted((x, -y) for one in series for x, y in zip(one.x, one.y, strict=True))
+    best: list[tuple[float, float]] = []
+    for place, height in points:
+        if not best or -height > best[-1][1]:
+            best.append((place, -height))
+    edge = Series(
+        "Pareto front", [p for p, _ in best], [q for _, q in best], colour="--muted", line="steps"
+    )
+    return Chart([edge, *marks], Axis(title=x, logarithmic=True), Axis(title=y))
+
+
+def dots(series: Sequence[Series], names: Sequence[str], *, x: str) -> Chart:
+    """A row of dots for each of the names; the series' y are places among them."""
+    marks = [replace(one, line="") for one in told_apart(series)]
+    return Chart(marks, Axis(title=x, from_zero=True), Axis(names=names))
 
 
 def kept_over_time(kept: KeptOverTime) -> Chart:
     """A stepped line a group, from the first group (lightest) to the last (darkest)."""
-    groups = list(kept.kept)
-    traces = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": group,
-            "x": list(kept.epochs),
-            "y": list(kept.kept[group]),
-            "line": {"shape": "hv", "width": 2, "color": f"--ramp@{_place(index, groups)}"},
-            "hovertemplate": "%{y} kept at epoch %{x:.3g}",
-        }
-        for index, group in enumerate(groups)
+    series = [
+        Series(group, kept.epochs, kept.kept[group], colour=_ramp(i, kept.kept), line="steps")
+        for i, group in enumerate(kept.kept)
     ]
-    layout = {
-        "xaxis": {"title": {"text": "epoch"}},
-        "yaxis": {"title": {"text": "units kept"}, "rangemode": "tozero"},
-        "showlegend": True,
-        "hovermode": "x unified",
-    }
-    return {"data": traces, "layout": layout}
-
-
-def lines(
-    series: Sequence[Series], *, x: str, y: str, logarithmic: bool = False, ranked: bool = False
-) -> Chart:
-    """A line with marks for each series; `ranked` ones are drawn from faint to strong.
-
-    `x` and `y` are the titles of the axes, `logarithmic` is the x axis.
-    """
-    traces = []
-    for index, one in enumerate(series):
-        colour = f"--ramp@{_place(index, series)}" if ranked else _COLOURS[index % len(_COLOURS)]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": one.name,
-                "x": list(one.x),
-                "y": list(one.y),
-                "error_y": {"array": list(one.spread), "visible": bool(one.spread)},
-                "line": {"width": 2, "color": colour},
-                "marker": {"size": 7, "symbol": _SYMBOLS[index % len(_SYMBOLS)], "color": colour},
-            }
-        )
-    axis: Chart = {"title": {"text": x}}
-    if logarithmic:
-        axis |= {"type": "log", **_log_ticks([value for one in series for value in one.x])}
-    layout = {
-        "xaxis": axis,
-        "yaxis": {"title": {"text": y}},
-        "showlegend": True,
-        "hovermode": "closest",
-    }
-    return {"data": traces, "layout": layout}
+    axes = Axis(title="epoch"), Axis(title="units kept", from_zero=True)
+    return Chart(series, *axes, compared=True)
 
 
 def score_distribution(scores: Mapping[str, GroupScores]) -> Chart:
     """A column of dots a group, one dot a unit; hollow dots were removed."""
     groups = list(scores)
-    traces = []
+    series = []
     for stayed, name in ((True, "stayed"), (False, "removed")):
         points = [
             (column + _jitter(unit), score, f"{group}, unit {unit}")
@@ -90,73 +90,40 @@ def score_distribution(scores: Mapping[str, GroupScores]) -> Chart:
             )
             if kept is stayed
         ]
-        colour = "--method" if stayed else "--muted"
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": name,
-                "x": [x for x, _, _ in points],
-                "y": [y for _, y, _ in points],
-                "text": [text for _, _, text in points],
-                "marker": {
-                    "color": colour,
-                    "size": 7,
-                    "symbol": "circle" if stayed else "circle-open",
-                    "opacity": 0.8,
-                },
-                "hovertemplate": "%{text}: %{y:.4g}",
-            }
+        series.append(
+            Series(
+                name,
+                [x for x, _, _ in points],
+                [y for _, y, _ in points],
+                text=[text for _, _, text in points],
+                colour="--method" if stayed else "--muted",
+                symbol="circle" if stayed else "circle-open",
+                line="",
+            )
         )
-    layout = {
-        "xaxis": {
-            "tickvals": list(range(len(groups))),
-            "ticktext": groups,
-            "range": [-0.6, len(groups) - 0.4],
-            "showgrid": False,
-        },
-        "yaxis": {"title": {"text": "importance score"}},
-        "showlegend": True,
-        "hovermode": "closest",
-    }
-    return {"data": traces, "layout": layout}
+    return Chart(series, Axis(names=groups), Axis(title="importance score"))
 
 
 def accuracy_against_size(table: Table, *, method: str) -> Chart:
     """A dot a network and seed, on a logarithmic axis of parameters."""
-    traces = []
-    parameters: list[float] = []
+    series = []
     for index, network in enumerate(table.rows):
         pairs = [
             (figures["parameters"], 100 * figures["accuracy"])
             for figures in table.rows[network]
             if "parameters" in figures and "accuracy" in figures
         ]
-        parameters += [x for x, _ in pairs]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": table.title(network),
-                "x": [x for x, _ in pairs],
-                "y": [y for _, y in pairs],
-                "marker": {
-                    "color": colour_of(network, method=method),
-                    "symbol": _SYMBOLS[index % len(_SYMBOLS)],
-                    "size": 12,
-                    # Marks at equal parameters overlap; a rim keeps them apart.
-                    "line": {"width": 1.5, "color": "--card"},
-                },
-                "hovertemplate": "%{x:,} parameters, %{y:.2f} %",
-            }
+        series.append(
+            Series(
+                table.title(network),
+                [x for x, _ in pairs],
+                [y for _, y in pairs],
+                colour=colour_of(network, method=method),
+                symbol=_SYMBOLS[index % len(_SYMBOLS)],
+                line="",
+            )
         )
-    layout = {
-        "xaxis": {"title": {"text": "parameters"}, "type": "log", **_log_ticks(parameters)},
-        "yaxis": {"title": {"text": "test accuracy, %"}},
-        "showlegend": True,
-        "hovermode": "closest",
-    }
-    return {"data": traces, "layout": layout}
+    return Chart(series, Axis(title="parameters", logarithmic=True), Axis(title="test accuracy, %"))
 
 
 def colour_of(network: str, *, method: str) -> str:
@@ -166,29 +133,8 @@ def colour_of(network: str, *, method: str) -> str:
     return f"--{network}" if network in ("dense", "random", "uniform-slim") else "--other"
 
 
-def _place(index: int, items: Sequence[Any]) -> str:
-    return f"{index / max(1, len(items) - 1):.3f}"
-
-
-def _log_ticks(values: Sequence[float]) -> Chart:
-    """Ticks at 1, 2 and 5 times the powers of ten that the values span, in words such as 20k."""
-    if not values:
-        return {}
-    low, high = min(values) / 1.5, max(values) * 1.5
-    decades = range(int(math.log10(max(low, 1))), int(math.log10(max(high, 1))) + 1)
-    ticks = [m * 10**d for d in decades for m in (1, 2, 5) if low <= m * 10**d <= high]
-    return {
-        "tickvals": ticks,
-        "ticktext": [_short(tick) for tick in ticks],
-        "range": [math.log10(max(low, 1)), math.log10(max(high, 1))],
-    }
-
-
-def _short(number: int) -> str:
-    for size, letter in ((10**6, "M"), (10**3, "k")):
-        if number >= size:
-            return f"{number // size}{letter}"
-    return str(number)
+def _ramp(index: int, items: Any) -> str:
+    return f"--ramp@{index / max(1, len(items) - 1):.3f}"
 
 
 def _jitter(index: int) -> float:

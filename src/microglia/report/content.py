@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from microglia.report.chart import Chart
 from microglia.report.table import Table
 
 
@@ -34,17 +34,17 @@ class Figure:
 
     title: str
     hint: str
-    chart: dict[str, Any]
+    chart: Chart
 
 
 @dataclass(frozen=True)
-class Series:
-    """A line of a chart; `spread` is half the length of the error bars."""
+class Chapter:
+    """Figures of one setting, what was compared in it, and which figures it lacks, and why."""
 
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    spread: Sequence[float] = ()
+    title: str
+    figures: Sequence[Figure]
+    facts: Sequence[tuple[str, str]] = ()
+    missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,19 @@
-"""One self-contained page: style, charts and Plotly inside it, and no request to anywhere."""
+"""The page of one run: its figures at a glance, the comparison, charts and certificate."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
-from microglia.errors import ConfigError
+from microglia.report.chart import Chart
 from microglia.report.charts import (
-    Chart,
     accuracy_against_size,
     kept_over_time,
     score_distribution,
 )
-from microglia.report.content import Figure, Report
+from microglia.report.content import Report
+from microglia.report.document import document, drawn, pairs, section
 from microglia.report.table import Table
 
 
@@ -32,48 +29,7 @@ def write_report(report: Report, path: Path) -> None:
 def render(report: Report) -> str:
     """The page as text."""
     charts = _charts(report)
-    return _page(report.title, "\n".join(_sections(report, charts)), charts)
-
-
-def write_figures(title: str, figures: Sequence[Figure], path: Path) -> None:
-    """Write figures alone as one HTML file that opens offline.
-
-    Raises:
-        ConfigError: Plotly is not installed.
-    """
-    charts = {f"figure{number}": figure.chart for number, figure in enumerate(figures)}
-    body = "\n".join(
-        _section(figure.title, figure.hint, f'<div class="chart" id="{name}"></div>')
-        for name, figure in zip(charts, figures, strict=True)
-    )
-    path.write_text(_page(title, body, charts), encoding="utf-8")
-
-
-def _page(title: str, body: str, charts: dict[str, Chart]) -> str:
-    page = Template(_resource("page.html"))
-    return page.substitute(
-        title=escape(title),
-        style=_resource("style.css"),
-        body=body,
-        # Inside a script element only "</" could end it early.
-        charts=json.dumps(charts, allow_nan=False).replace("</", "<\\/"),
-        plotly=_plotly_script(),
-        script=_resource("charts.js"),
-    )
-
-
-def _resource(name: str) -> str:
-    return (files("microglia.report") / "page" / name).read_text(encoding="utf-8")
-
-
-def _plotly_script() -> str:
-    try:
-        from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "The report needs Plotly, which is not installed. Run: pip install 'microglia[report]'"
-        ) from error
-    return str(get_plotlyjs()).replace("</script", "<\\/script")
+    return document(report.title, "\n".join(_sections(report, charts)), charts)
 
 
 def _charts(report: Report) -> dict[str, Chart]:
@@ -88,41 +44,36 @@ def _charts(report: Report) -> dict[str, Chart]:
 
 def _sections(report: Report, charts: dict[str, Chart]) -> Iterable[str]:
     yield _tiles(report)
-    yield _section("Comparison", _caption(report.table), _table(report.table, report.method))
+    yield section("Comparison", _caption(report.table), _table(report.table, report.method))
     yield '<div class="two">'
-    yield _section(
+    yield section(
         "Accuracy against size",
         "Test accuracy of the reloaded networks; one mark a seed.",
-        '<div class="chart" id="accuracy"></div>',
+        drawn("accuracy", "Accuracy against size", charts["accuracy"]),
     )
     if "kept" in charts:
-        yield _section(
+        yield section(
             "Units kept, layer by layer",
             "After each change of structure; from the first layer (faint) to the last (strong).",
-            '<div class="chart" id="kept"></div>',
+            drawn("kept", "Units kept, layer by layer", charts["kept"]),
         )
     yield "</div>"
     if "scores" in charts:
-        yield _section(
+        yield section(
             "Importance scores",
             "At the last update, one dot a unit. Hollow dots were removed.",
-            '<div class="chart" id="scores"></div>',
+            drawn("scores", "Importance scores", charts["scores"]),
         )
     if report.certificate:
-        yield _section("What was certified", "", _pairs(report.certificate))
+        yield section("What was certified", "", pairs(report.certificate))
     if report.facts or report.notes:
         notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
-        yield _section("How this was measured", "", f"{_pairs(report.facts)}<ul>{notes}</ul>")
+        yield section("How this was measured", "", f"{pairs(report.facts)}<ul>{notes}</ul>")
     if report.config:
         yield (
             "<section><details><summary>Config</summary>"
             f"<pre>{escape(report.config)}</pre></details></section>"
         )
-
-
-def _section(title: str, hint: str, body: str) -> str:
-    shown = f'<p class="hint">{escape(hint)}</p>' if hint else ""
-    return f"<section><h2>{escape(title)}</h2>{shown}{body}</section>"
 
 
 def _tiles(report: Report) -> str:
@@ -187,8 +138,3 @@ def _cell(table: Table, network: str, key: str, method: str) -> str:
 
 def _mark(network: str, method: str) -> str:
     return "method" if network == method else ""
-
-
-def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in pairs)
-    return f"<dl>{items}</dl>"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from microglia import data
-from microglia.errors import MicrogliaError, TrainingError
+from microglia.errors import MicrogliaError, TrainingError, out_of_memory
 from microglia.methods import Pruner
 from microglia.runtime import accelerated_training
 from microglia.training.checkpoint import find_checkpoint, of_another_training
@@ -194,18 +194,10 @@ def _fit(trainer: Any, fit: Callable[[], None]) -> None:
         if "loading state_dict" in str(error) or "loaded state dict" in str(error):
             difference = str(error).splitlines()[-1].strip()
             raise TrainingError(of_another_training(difference)) from error
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         raise TrainingError(
             f"Out of memory at optimizer step {trainer.global_step}. Lower data.batch_size first "
             f"(training.accumulate keeps the effective batch), then network.T or "
             f"network.width; training.precision = 'bf16-mixed' halves the activations."
         ) from error
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    # PyTorch's CPU allocator and CUDA's libraries raise a plain RuntimeError.
-    said = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
-    return any(words in str(error) for words in said)

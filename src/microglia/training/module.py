@@ -233,8 +233,9 @@ def _refuse_labels_outside(logits: Tensor, labels: Tensor) -> None:
             f"Labels must have shape {tuple(logits.shape[:1])}, one class a sample; "
             f"they have {tuple(labels.shape)}."
         )
-    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+    low, high = (int(label) for label in labels.aminmax())
+    if low < 0 or high >= classes:
         raise TrainingError(
-            f"The network has {classes} outputs, but the labels run from {int(labels.min())} to "
-            f"{int(labels.max())}. Build the network with as many outputs as there are classes."
+            f"The network has {classes} outputs, but the labels run from {low} to "
+            f"{high}. Build the network with as many outputs as there are classes."
         )

@@ -92,7 +92,8 @@ def check_teacher(model: nn.Module, teacher: Any) -> None:
         if mine.get(name) != theirs.get(name):
             raise ConfigError(
                 f"teacher: wanted a network of the same shape; '{name}' is "
-                f"{theirs.get(name, 'missing')} there and {mine.get(name, 'missing')} here"
+                f"{theirs.get(name, 'missing')} there and {mine.get(name, 'missing')} here. "
+                "Take this network, trained densely"
             )
 
 
@@ -142,4 +143,10 @@ class _Count(_Silent):
             spikes = spikes.sum(0)
         if spikes.dim() > 2:
             before = self.counts.get(self.name)
+            if before is not None and before.shape != spikes.shape:
+                raise ConfigError(
+                    f"{self.name}: wanted one batch since the last penalty(), got shapes "
+                    f"{tuple(before.shape)} and {tuple(spikes.shape)}; call penalty() once a "
+                    "batch, after the network"
+                )
             self.counts[self.name] = spikes if before is None else before + spikes

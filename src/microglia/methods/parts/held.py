@@ -1,4 +1,4 @@
-"""Tensors that a method holds beside the weights, as part of its state."""
+"""Tensors that a method holds beside the network, as part of its state."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from torch import Tensor
 
 
 class Held:
-    """A tensor for each weight, by the weight's name."""
+    """Tensors by name: of each weight, or of each group."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = dict(tensors)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def __setitem__(self, name: str, value: Tensor) -> None:
+        self.tensors[name] = value
 
     def collect(self) -> None:
         """The method itself says what they are."""

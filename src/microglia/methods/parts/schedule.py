@@ -40,3 +40,7 @@ class Interval:
         """Whether the method acts after this optimizer step (counted from 1)."""
         late = self.until is not None and step > self.until
         return step >= self.warmup and step % self.every == 0 and not late
+
+    def due_or_last(self, step: int) -> bool:
+        """Whether it acts after this step, `until` itself being no multiple of `every` or one."""
+        return step == self.until or self.due(step)

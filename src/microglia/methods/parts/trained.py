@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-from microglia.errors import ConfigError
+from microglia.errors import ConfigError, memory_for
 from microglia.frameworks import reset
 from microglia.methods.parts.watch import Listener
 from microglia.structure import as_arguments
@@ -18,9 +18,20 @@ from microglia.structure import as_arguments
 Forward = Callable[[nn.Module, Any], Any]
 """(network, inputs of a batch) -> whatever; runs all timesteps."""
 
+BATCH_OR_T = "the size of these batches (data.batch_size) or network.T"
+
 
 def call(model: nn.Module, inputs: Any) -> Any:
-    """The network called once, a tuple of inputs as several arguments."""
+    """The network called once, a tuple of inputs as several arguments.
+
+    Raises:
+        ConfigError: there is no tensor in them.
+    """
+    if not any(isinstance(x, Tensor) for x in tree_leaves(inputs)):
+        raise ConfigError(
+            "a batch: wanted a tensor, a tuple of them, or (inputs, labels); got a "
+            f"{type(inputs).__name__}. Pass forward=, which runs the network on it"
+        )
     return model(*as_arguments(inputs))
 
 
@@ -30,6 +41,7 @@ def run_over(
     forward: Forward,
     *,
     enough: Callable[[], bool] = lambda: False,
+    needed: bool = False,
 ) -> int:
     """Run the network over batches in eval mode without gradients; the number of batches.
 
@@ -37,10 +49,15 @@ def run_over(
     they were (states: cleared).
 
     Raises:
-        ConfigError: a tensor in the place of batches, whose rows would be taken for them.
+        ConfigError: no batches, such as a tensor, whose rows would be taken for them; or not one,
+            where one is `needed`.
+        TrainingError: memory ran out.
     """
     if isinstance(batches, Tensor):
         raise ConfigError("calibrate: wanted batches, got one tensor; pass a list, [tensor]")
+    if not isinstance(batches, Iterable):
+        what = type(batches).__name__
+        raise ConfigError(f"calibrate: wanted batches, got a {what}; pass a list or a loader")
     modes = {module: module.training for module in model.modules()}
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     count = 0
@@ -50,7 +67,8 @@ def run_over(
             for batch in batches:
                 inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
                 reset(model)
-                forward(model, tree_map_only(Tensor, lambda x: x.to(device), inputs))
+                with memory_for(f"calibrating on batch {count}", lower=BATCH_OR_T):
+                    forward(model, tree_map_only(Tensor, lambda x: x.to(device), inputs))
                 count += 1
                 if enough():
                     break
@@ -58,6 +76,8 @@ def run_over(
         reset(model)
         for module, mode in modes.items():
             module.training = mode
+    if needed and not count:
+        raise ConfigError("calibrate() was given no batch; pass some of the training data")
     return count
 
 

@@ -21,21 +21,32 @@
 
   const axis = (given) => ({
     gridcolor: css("--rule"), linecolor: css("--rule"), zeroline: false, automargin: true,
-    ticks: "", ...resolve(given || {}),
+    ticks: "", ...resolve(given),
+    title: { text: given.title.text, font: { size: 13 } },
   });
+
+  // Plotly takes the legend's place from the plot; a place of its own keeps the plot its height.
+  const legend = (chart, width) => {
+    const longest = Math.max(...chart.data.map((trace) => trace.name.length));
+    const columns = Math.max(1, Math.floor((width - 70) / (longest * 7.2 + 48)));
+    return 20 * (Math.ceil(chart.data.length / columns) - 1);
+  };
 
   const draw = () => {
     for (const [id, chart] of Object.entries(charts)) {
       const { xaxis, yaxis, ...layout } = chart.layout;
-      Plotly.react(id, resolve(chart.data), {
+      const place = document.getElementById(id);
+      const height = Number(place.dataset.height) + legend(chart, place.clientWidth);
+      Plotly.react(place, resolve(chart.data), {
+        height, width: place.clientWidth,
         font: { family: "system-ui, sans-serif", size: 13, color: css("--ink") },
         paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-        margin: { l: 56, r: 12, t: 12, b: 44 },
+        margin: { l: 56, r: 12, t: 12, b: 52 },
         hoverlabel: { bgcolor: css("--card"), bordercolor: css("--rule"),
           font: { color: css("--ink") } },
         legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
         ...resolve(layout), xaxis: axis(xaxis), yaxis: axis(yaxis),
-      }, { responsive: true, displaylogo: false, displayModeBar: false });
+      }, { displaylogo: false, displayModeBar: false, typesetMath: false });
     }
   };
 
@@ -46,5 +57,10 @@
     draw();
   });
   dark.addEventListener("change", draw);
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth !== width) draw();  // a phone's address bar changes the height alone
+    width = innerWidth;
+  });
   draw();
 })();

@@ -1,0 +1,25 @@
+"""What commands say of the jobs of a results file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from microglia.experiment.job import Job, Record
+from microglia.experiment.results import read_results
+
+
+def list_done(console: Console, jobs: Iterable[Job], results: Path) -> None:
+    """Print the name of each job, and whether it is in the results file."""
+    done = read_results(results)
+    for job in jobs:
+        console.out(f"{'done' if job.name in done else '    '}  {job.name}", highlight=False)
+
+
+def say_missing(console: Console, jobs: Iterable[Job], records: Iterable[Record]) -> None:
+    """Print how many jobs were left to other processes, if any."""
+    missing = {job.name for job in jobs} - {record["name"] for record in records}
+    if missing:
+        console.out(f"{len(missing)} jobs wait for others, or are with another process")

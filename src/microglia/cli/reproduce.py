@@ -1,0 +1,65 @@
+"""What `microglia reproduce` does."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+from rich.console import Console
+
+from microglia.cli.jobs import list_done, say_missing
+from microglia.errors import ConfigError, nearest
+from microglia.experiment import (
+    compare_table,
+    markdown,
+    recipes,
+    rivals,
+    sca_paper,
+)
+from microglia.experiment.chapters import chapters
+from microglia.experiment.results import read_results, run_jobs
+from microglia.report import write_chapters
+from microglia.runtime import keep_freed_memory
+
+PAPERS = {
+    "sca": (sca_paper.jobs, markdown.tables),
+    "recipes": (recipes.jobs, markdown.tables),
+    "rivals": (rivals.jobs, compare_table.tables),
+}
+"""What can be reproduced: its jobs at a tier, and the tables of their records."""
+
+
+def reproduce(
+    console: Console,
+    paper: str,
+    *,
+    tier: str,
+    only: str | None,
+    results: Path | None,
+    folder: Path,
+    list_jobs: bool,
+    only_tables: bool,
+    progress: bool,
+) -> None:
+    """Do a paper's experiments that the results file lacks, and print its tables."""
+    if paper not in PAPERS:
+        raise ConfigError(f"paper: '{paper}' is unknown.{nearest(paper, list(PAPERS))}")
+    jobs_of, tables_of = PAPERS[paper]
+    jobs = [job for job in jobs_of(tier) if only is None or fnmatch(job.name, only)]
+    if not jobs:
+        raise ConfigError(f"only: no job is called '{only}'; --list shows them all")
+    path = results or Path("results") / f"{paper}-{tier}.jsonl"
+    if list_jobs:
+        list_done(console, jobs, path)
+        return
+    if only_tables:
+        print(tables_of(read_results(path).values()))
+        return
+    keep_freed_memory()  # the process is ours
+    records = run_jobs(jobs, results=path, folder=folder / f"{paper}-{tier}", progress=progress)
+    console.out(tables_of(records), highlight=False)
+    if paper == "sca":
+        page = folder / f"{paper}-{tier}" / "figures.html"
+        write_chapters(f"{paper}, tier {tier}", chapters(records), page)
+        console.out(str(page), highlight=False)
+    say_missing(console, jobs, records)

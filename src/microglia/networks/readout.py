@@ -1,0 +1,44 @@
+"""What is read of a recurrent network's spikes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from microglia.errors import ConfigError
+
+
+def filtered(spikes: Tensor, tau: float, *, dt: float) -> Tensor:
+    """r[t] = e^(−dt/τ) r[t−1] + S[t], the features of a reservoir [T, N, neurons].
+
+    ``tau`` and ``dt`` are in seconds. Raises ConfigError where one isn't above 0.
+    """
+    if not (tau > 0 and dt > 0):
+        raise ConfigError(f"filtered: times above 0 expected, got tau = {tau} and dt = {dt}")
+    kept, trace, traces = math.exp(-dt / tau), torch.zeros_like(spikes[0]), []
+    for s in spikes:
+        trace = kept * trace + s
+        traces.append(trace)
+    return torch.stack(traces)
+
+
+class SpikeReadout(nn.Module):
+    """Linear logits [N, classes] of spikes [T, N, neurons].
+
+    Of the rate of each neuron over all T; or of its filtered spikes at the last step, where ``tau``
+    is given, in seconds. ``nn.Sequential(HRSNN(config), SpikeReadout(800, 10))`` is a classifier.
+    """
+
+    def __init__(
+        self, neurons: int, classes: int, *, tau: float | None = None, dt: float = 1e-3
+    ) -> None:
+        super().__init__()
+        self.tau, self.dt = tau, dt
+        self.linear = nn.Linear(neurons, classes)
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        if self.tau is None:
+            return self.linear(spikes.mean(0))  # type: ignore[no-any-return]
+        return self.linear(filtered(spikes, self.tau, dt=self.dt)[-1])  # type: ignore[no-any-return]
