@@ -32,6 +32,7 @@ bench: $(INSTALLED)  ## Speed and overhead, side by side in one run; asserts not
 	$(PYTHON) benchmarks/compaction.py --json runs/bench/compaction.json
 	$(PYTHON) benchmarks/latency_vgg16.py --json runs/bench/latency_vgg16.json
 	$(PYTHON) benchmarks/recurrent_simulation.py --json runs/bench/recurrent_simulation.json
+	$(PYTHON) benchmarks/lyapunov_exponents.py --json runs/bench/lyapunov_exponents.json
 	mv runs/bench/*.json results/benchmarks/
 
 clean:

@@ -19,6 +19,7 @@ from microglia.errors import (
     TrainingError,
 )
 from microglia.frameworks import register_neuron, reset
+from microglia.lyapunov import lyapunov_spectrum
 from microglia.methods import (
     ADMM,
     DPAP,
@@ -88,6 +89,7 @@ __all__ = [
     "analyse",
     "certify",
     "load",
+    "lyapunov_spectrum",
     "register_neuron",
     "regrow",
     "reset",

@@ -1,0 +1,62 @@
+"""Exponents of single neurons by adjoint probes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from spiking_networks import random_network
+
+from microglia.errors import ConfigError
+from microglia.lyapunov import neuron_exponents
+from microglia.lyapunov.surrogate import GridFlow
+
+
+@pytest.mark.parametrize("synapses", ["exponential", "jumps"])
+def test_they_are_the_growth_of_each_neurons_perturbation(synapses: str) -> None:
+    """Of a unit perturbation of V_i, carried forward through one window."""
+    network = random_network(8, gain=1.5, synapses=synapses, refractory=0.002)
+    found = neuron_exponents(network, probes=20_000, windows=1, warmup=0.1)
+    flow = GridFlow(network)
+    flow.advance(100)
+    flow.tangent = np.eye(flow.dimension)[:, :8]
+    flow.advance(50)
+    wanted = np.log((flow.tangent**2).sum(0)) / (2 * 0.05)
+    np.testing.assert_allclose(found.values, wanted, atol=0.8)
+
+
+def test_sixteen_probes_rank_neurons_as_sixty_four_do() -> None:
+    for seed in range(2):
+        network = random_network(200, seed=seed, density=0.1, gain=2.0, refractory=0.002)
+        few, many = (
+            neuron_exponents(network, probes=probes, seed=seed, warmup=0.1) for probes in (16, 64)
+        )
+        assert spearmanr(few.values, many.values).statistic >= 0.98
+        assert few.rate == many.rate
+
+
+def test_without_synapses_each_neuron_forgets_with_its_time_constant() -> None:
+    network = random_network(10, gain=0.0)
+    found = neuron_exponents(network, probes=64, windows=40, warmup=0.1)
+    # A mean of 64 squares: its logarithm is low by 1/64, and 40 windows scatter by 0.03.
+    np.testing.assert_allclose(found.values, -1 / network.tau_m, atol=1.5)
+
+
+def test_rates_are_positive_and_keep_the_order() -> None:
+    found = neuron_exponents(random_network(30, gain=2.0), warmup=0.1, windows=4)
+    assert (found.positive > 0).all()
+    assert np.array_equal(np.argsort(found.positive), np.argsort(found.values))
+    assert np.log(found.positive).mean() == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(
+        np.log(found.positive), (found.values - found.values.mean()) * 0.05, atol=1e-12
+    )
+
+
+def test_silent_networks_and_bad_settings_are_refused() -> None:
+    network = random_network(5)
+    for settings in ({"probes": 0}, {"windows": 0}, {"window": 1e-4}, {"gamma": -1.0}):
+        with pytest.raises(ConfigError, match="wanted probes"):
+            neuron_exponents(network, **settings)  # type: ignore[arg-type]
+    object.__setattr__(network, "bias", np.full(5, 0.5))
+    with pytest.raises(ConfigError, match="silent"):
+        neuron_exponents(network, warmup=0.1)
