@@ -12,6 +12,7 @@ from scipy import sparse
 from scipy.signal import lfilter
 
 from microglia.frameworks.recurrent import RecurrentNetwork
+from microglia.lyapunov.drive import currents
 from microglia.lyapunov.noise import smooth_noise
 from microglia.simulation import State, simulate
 
@@ -89,9 +90,7 @@ def _smoothed(
         run = simulate(noisy, np.hstack([u, xi]), state=state, record=("currents",))
         state = run.state
         assert run.currents is not None
-        current = run.currents + xi + net.bias
-        if net.inputs is not None:
-            current += (net.inputs @ u.T).T
+        current = run.currents + xi + currents(net, u, 0, len(u))
         smooth = []
         for k, signal in enumerate((current, run.raster() / net.dt)):
             out, memories[k] = lfilter([1 - kept], [1.0, -kept], signal, axis=0, zi=memories[k])

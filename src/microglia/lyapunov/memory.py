@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 
 from microglia.errors import ConfigError
 from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.lyapunov.noise import held_noise
-from microglia.simulation import simulate
+from microglia.simulation import fit_ridge, simulate
 
 Array = NDArray[Any]
-
-PENALTIES = 10.0 ** np.arange(-4, 5)  # of the ridge, times the mean variance of the features
 
 
 def memory_capacity(
@@ -54,26 +51,15 @@ def memory_capacity(
     simulation = simulate(net, held[:, None] * signs)
     features = simulation.filtered(tau, dt=net.dt, every=len(held) // steps)
     past = np.stack([np.roll(values, d) for d in range(1, delays + 1)], axis=1)
-    return float(_scores(features[2 * delays :], past[2 * delays :]).sum())
-
-
-def _scores(features: Array, targets: Array) -> Array:
-    """r² of each target on the last quarter; the penalty is each target's own best."""
-    half, rest = len(features) // 2, 3 * len(features) // 4
-    mean, middle = features[:half].mean(0), targets[:half].mean(0)
-    x, y = features - mean, targets - middle
-    level, basis = eigh(x[:half].T @ x[:half])
-    seen = basis.T @ (x[:half].T @ y[:half])
-    unit = max(float(level.mean()), np.finfo(float).tiny)
-    predicted = [x[half:] @ (basis @ (seen / (level + p * unit)[:, None])) for p in PENALTIES]
-    cut = rest - half
-    chosen = np.argmax([_r2(p[:cut], y[half:rest]) for p in predicted], axis=0)
-    tested = np.stack([_r2(p[cut:], y[rest:]) for p in predicted])
-    return tested[chosen, np.arange(targets.shape[1])]
+    X, Y = features[2 * delays :], past[2 * delays :]
+    half, rest = len(X) // 2, 3 * len(X) // 4
+    readout = fit_ridge(X[:half], Y[:half], held_out=(X[half:rest], Y[half:rest]))
+    return float(_r2(readout(X[rest:]), Y[rest:]).sum())
 
 
 def _r2(predicted: Array, wanted: Array) -> Array:
     """Squared correlation of each column; 0 where one of them is constant."""
     a, b = predicted - predicted.mean(0), wanted - wanted.mean(0)
     scale = (a**2).sum(0) * (b**2).sum(0)
-    return np.divide((a * b).sum(0) ** 2, scale, out=np.zeros(len(scale)), where=scale > 0)
+    shares: Array = np.divide((a * b).sum(0) ** 2, scale, out=np.zeros(len(scale)), where=scale > 0)
+    return shares

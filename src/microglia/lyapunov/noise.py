@@ -32,7 +32,10 @@ def smooth_noise(
     xi[1:] *= np.sqrt(1 - KEPT**2)
     z = lfilter([1.0], [1.0, -KEPT], xi, axis=0)
     times, knots = np.arange(T) * dt, np.arange(count) * STEP
-    return np.stack([np.interp(times, knots, column) for column in z.T], axis=1)
+    u = np.empty((T, channels))
+    for k in range(channels):
+        u[:, k] = np.interp(times, knots, z[:, k])
+    return u
 
 
 def held_noise(

@@ -151,4 +151,4 @@ def _objective(
 
 def _quantiles(exponents: Array) -> Array:
     """Eight quantiles of the leading exponents, as shares of the largest in size."""
-    return np.quantile(exponents / np.abs(exponents).max(), np.linspace(0, 1, 8))
+    return np.asarray(np.quantile(exponents / np.abs(exponents).max(), np.linspace(0, 1, 8)))
