@@ -31,7 +31,7 @@ def cut_off(weights: Any, inputs: Array, readout: Array | None = None) -> Array:
     if not inputs.any() or not read.any():
         raise ConfigError("inputs, readout: no neuron gets input, or none is read")
     steps = csgraph.dijkstra(
-        W.T.tocsr(), indices=np.flatnonzero(inputs), min_only=True, unweighted=True
+        abs(W).T.tocsr(), indices=np.flatnonzero(inputs), min_only=True, unweighted=True
     )
     lost = np.flatnonzero(read & ~np.isfinite(steps))
     if len(lost) == int(read.sum()):

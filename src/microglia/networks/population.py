@@ -47,7 +47,8 @@ class HRSNNConfig:
     the input, with weights N(0, ``input_weight``²).
 
     The defaults are the operating point at which the pruning of such networks was measured; its
-    input weights and bias aren't known, and were chosen so that it fires at some 25 Hz under noise.
+    input weights and bias aren't known, and were chosen so that it fires at some 25 Hz under noise
+    and its recurrence is worth having (docs/results.md).
 
     Args:
         neurons: N.
@@ -78,8 +79,8 @@ class HRSNNConfig:
     tau_s: Gamma | None = Gamma(5e-3)
     refractory: float = 2e-3
     fed: float = 0.15
-    input_weight: float = 0.5
-    bias: float = 1.05
+    input_weight: float = 1.0
+    bias: float = 0.9
     reset: Literal["zero", "subtract"] = "zero"
     dt: float = 1e-3
 

@@ -71,16 +71,18 @@ class Simulation:
         counts = np.bincount(self.samples * N + self.neurons, minlength=B * N).reshape(B, N)
         return counts if self.batched else counts[0]
 
-    def filtered(self, tau: float, *, dt: float, every: int = 1) -> Array:
+    def filtered(
+        self, tau: float, *, dt: float, every: int = 1, start: Array | None = None
+    ) -> Array:
         """Spikes through an exponential filter, r[t] = e^(−dt/τ) r[t−1] + S[t] [T, (B,) N].
 
         Of every `every`-th step alone, the last one of each run: [T // every, (B,) N]. `tau` and
-        `dt` are in seconds.
+        `dt` are in seconds; `start` is r[−1] [(B,) N], 0 where it is None.
         """
         T, B, N = self.shape
         kept = float(np.exp(-dt / tau))
         ends = np.searchsorted(self.steps, np.arange(T + 1))
-        trace = np.zeros((B, N))
+        trace = np.zeros((B, N)) if start is None else np.array(start).reshape(B, N)
         traces = np.empty((T // every, B, N))
         for t in range(T // every * every):
             trace *= kept

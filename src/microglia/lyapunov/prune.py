@@ -1,0 +1,271 @@
+"""Lyapunov noise pruning: the four steps in a row, then one gain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+
+from microglia.errors import ConfigError
+from microglia.frameworks.recurrent import RecurrentNetwork
+from microglia.lyapunov.betweenness import importance, least_important
+from microglia.lyapunov.calibrate import Metric, calibrate_gain
+from microglia.lyapunov.config import LNPConfig
+from microglia.lyapunov.covariance import covariance
+from microglia.lyapunov.delocalise import delocalise
+from microglia.lyapunov.gain import estimate_gains
+from microglia.lyapunov.graph import Array, ends, synapses, thin
+from microglia.lyapunov.keep import keep_scores
+from microglia.lyapunov.linearisation import Linearisation, linearise
+from microglia.lyapunov.memory import memory_capacity
+from microglia.lyapunov.neurons import neuron_exponents
+from microglia.lyapunov.noise import smooth_noise
+from microglia.lyapunov.reach import cut_off
+from microglia.lyapunov.refill import refill
+from microglia.lyapunov.sampling import pruned, systematic, water_filling
+from microglia.lyapunov.timescales import retune_time_constants
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step done: its name, what is left, and what there is to say."""
+
+    name: str
+    neurons: int
+    synapses: int
+    said: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pruned:
+    """The network that is left, and how it came about.
+
+    Args:
+        network: of the neurons that stay.
+        neurons: which they are, their indices in the network that came, sorted [n].
+        gain: what all weights were multiplied by.
+        steps: what was done, in order.
+    """
+
+    network: RecurrentNetwork
+    neurons: Array
+    gain: float = 1.0
+    steps: tuple[Step, ...] = field(default=())
+
+    @classmethod
+    def begin(cls, network: RecurrentNetwork) -> Pruned:
+        """Nothing pruned yet."""
+        network = network.with_weights(synapses(network.weights))
+        return cls(network=network, neurons=np.arange(len(network)))
+
+    def then(self, name: str, said: str, network: RecurrentNetwork, **changes: object) -> Pruned:
+        """After one step more."""
+        step = Step(name, len(network), network.weights.nnz, said)
+        return replace(self, network=network, steps=(*self.steps, step), **changes)  # type: ignore[arg-type]
+
+
+def lyapunov_noise_pruning(
+    network: RecurrentNetwork,
+    config: LNPConfig,
+    *,
+    seed: int = 0,
+    metric: Metric = memory_capacity,
+    done: Pruned | None = None,
+) -> Iterator[Pruned]:
+    """Prune a random recurrent network before any training, a step at a time.
+
+        I      synapses are drawn by survival probabilities, `keep_scores`
+        II     neurons of low betweenness go, excitatory and inhibitory in proportion
+        III    a few synapses come back where eigenvectors are localised (off by default)
+        IV     membrane time constants suit the Lyapunov exponents (off by default)
+        gain   one factor on all weights, `calibrate_gain`
+
+    Exactly round((1 − sparsity) E) synapses stay after I and II, and N − round(neurons N) neurons;
+    step III adds to them. Neurons with input stay. Step I leaves as many synapses as II is expected
+    to take along, (1 − neurons)⁻² times the budget; then they are thinned or filled up to it.
+
+    The four steps, their order and aims are the paper's; every formula is a reconstruction, and the
+    gain this library's.
+
+    Args:
+        network: W, time constants, inputs; see `RecurrentNetwork`.
+        seed: of every random choice: each step draws from a generator of its own.
+        metric: of a network, higher is better: what IV and the gain are accepted by.
+        done: the last result of an earlier run with the same arguments, to go on from.
+
+    Yields:
+        The state after each step; the last one is the result.
+
+    Raises:
+        ConfigError: no recurrence; a budget that the neurons which stay can't fill, or that leaves
+            no path from the input; a silent network.
+
+    Source: Chakraborty et al., "Sparse Spiking Neural Network: Exploiting Heterogeneity in
+    Timescales for Pruning Recurrent SNN", ICLR 2024.
+    """
+    start = Pruned.begin(network)
+    if not start.network.weights.nnz:
+        raise ConfigError("weights: the network has no recurrence, so there is nothing to prune")
+    steps = _steps(start, config, metric=metric)
+    state = done or start
+    for number, step in enumerate(steps):
+        if number < len(state.steps):
+            continue
+        state = step(state, np.random.default_rng([seed, number]))
+        yield state
+
+
+Do = Callable[[Pruned, np.random.Generator], Pruned]
+
+
+def _steps(start: Pruned, config: LNPConfig, *, metric: Metric) -> list[Do]:
+    """What there is to do, in order."""
+    N, E = len(start.network), start.network.weights.nnz
+    last_N, last_E = N - round(config.neurons * N), round((1 - config.sparsity) * E)
+    todo: list[Do] = []
+    for r in range(1, config.rounds + 1):
+        share = r / config.rounds
+        left = round(N * (last_N / N) ** share)
+        budget = round(E * (last_E / E) ** share) if last_E else 0
+        todo.append(partial(_sparsify, config=config, synapses_left=budget, neurons_left=left))
+    if config.delocalise != "off":
+        todo.append(partial(_delocalise, config=config))
+    if config.retune != "off":
+        todo.append(partial(_retune, config=config, dense=start.network, metric=metric))
+    todo.append(partial(_calibrate, config=config, dense=start.network, metric=metric))
+    return todo
+
+
+def _sparsify(
+    state: Pruned,
+    generator: np.random.Generator,
+    *,
+    config: LNPConfig,
+    synapses_left: int,
+    neurons_left: int,
+) -> Pruned:
+    """Steps I and II."""
+    network = state.network
+    W, N = network.weights, len(network)
+    gains = estimate_gains(network, generator=generator)
+    linear = linearise(W, network.tau_m, tau_s=_tau_s(network), gains=gains.gain)
+    scores = _scores(network, linear, config, generator)
+    first = min(int(np.count_nonzero(scores)), round(synapses_left * (N / neurons_left) ** 2))
+    kept = systematic(water_filling(scores, first), generator)
+
+    stay = np.ones(N, bool)
+    if neurons_left < N:
+        worth = importance(
+            thin(W, kept), config.criterion, activity=gains.rate, generator=generator
+        )
+        types = network.inhibitory if config.stratified else None
+        count = N - neurons_left
+        stay[least_important(worth, count, inhibitory=types, protected=_fed(network))] = False
+
+    post, pre = ends(W)
+    allowed = stay[post] & stay[pre]
+    kept = refill(kept, allowed, scores, synapses_left, generator)
+    open_ = np.where(allowed, scores, 0.0)
+    chance = water_filling(open_, min(synapses_left, int(np.count_nonzero(open_))))
+    left = pruned(W, np.where(kept & (chance > 0), chance, 1.0), kept, rescale=config.rescale)
+    small = network.with_weights(left).of(np.flatnonzero(stay))
+    said = f"{linear}; {int((gains.gain == 0).sum())} of {N} neurons answered to nothing"
+    if _fed(small).any() and len(lost := cut_off(small.weights, _fed(small))):
+        said += f"; no input reaches {len(lost)} of the neurons left"
+    name = "I" if neurons_left == N else "I and II"
+    return state.then(name, said, small, neurons=state.neurons[stay])
+
+
+def _scores(
+    network: RecurrentNetwork,
+    linear: Linearisation,
+    config: LNPConfig,
+    generator: np.random.Generator,
+) -> Array:
+    """What each synapse's chance to stay is in proportion to [E]."""
+    rates = None if config.reading in ("MC", "weight") else _growth(network, generator)
+    return keep_scores(
+        network.weights,
+        linear,
+        rates,
+        reading=config.reading,
+        eta=config.eta,
+        covariance_of=partial(covariance, method=config.covariance, generator=generator),
+    )
+
+
+def _delocalise(state: Pruned, generator: np.random.Generator, *, config: LNPConfig) -> Pruned:
+    network = state.network
+    found = delocalise(
+        network.weights,
+        tau_s=_tau_s(network),
+        gains=estimate_gains(network, generator=generator).gain,
+        generator=generator,
+        mode=config.delocalise,
+        candidates=config.candidates,
+        inhibitory=network.inhibitory,
+    )
+    said = f"{found.added} of {found.wanted} synapses added"
+    if found.before is not None:
+        said += f"; N times the inverse participation ratio {found.before:.2f} to {found.after:.2f}"
+    return state.then("III", said, network.with_weights(found.weights))
+
+
+def _retune(
+    state: Pruned,
+    generator: np.random.Generator,
+    *,
+    config: LNPConfig,
+    dense: RecurrentNetwork,
+    metric: Metric,
+) -> Pruned:
+    found = retune_time_constants(
+        state.network,
+        dense,
+        objective=config.retune,
+        evaluations=config.evaluations,
+        metric=metric,
+        seed=int(generator.integers(2**31)),
+    )
+    word = "accepted" if found.accepted else "not accepted"
+    said = f"{word}: the metric would go from {found.before:.3g} to {found.after:.3g}"
+    return state.then("IV", said, found.network)
+
+
+def _calibrate(
+    state: Pruned,
+    generator: np.random.Generator,
+    *,
+    config: LNPConfig,
+    dense: RecurrentNetwork,
+    metric: Metric,
+) -> Pruned:
+    found = calibrate_gain(state.network, dense, by=config.calibrate, metric=metric)
+    said = f"weights times {found.gain:.3g}"
+    if found.tried:
+        said += f"; metric {max(found.tried.values()):.3g}"
+    return state.then("gain", said, found.network, gain=found.gain)
+
+
+def _growth(network: RecurrentNetwork, generator: np.random.Generator) -> Array:
+    """The positive rate r of each neuron, with smooth noise as input."""
+    drive = None
+    if network.inputs is not None:
+        channels = network.inputs.shape[1]
+        drive = smooth_noise(channels, duration=1.5, dt=network.dt, generator=generator)
+    seed = int(generator.integers(2**31))
+    return neuron_exponents(network, drive, seed=seed).positive
+
+
+def _fed(network: RecurrentNetwork) -> Array:
+    """Which neurons get input, boolean [N]."""
+    if network.inputs is None:
+        return np.zeros(len(network), bool)
+    return np.asarray(abs(network.inputs).sum(axis=1) > 0).ravel()
+
+
+def _tau_s(network: RecurrentNetwork) -> Array:
+    """Synaptic time constants; a current without one lasts a step."""
+    return np.full(len(network), network.dt) if network.tau_s is None else network.tau_s
