@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recurrent_networks import random_network
 from scipy import sparse
-from spiking_networks import random_network
 from torch import nn
 
 import microglia as mg

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from recurrent_networks import random_network
 from scipy.stats import spearmanr
-from spiking_networks import random_network
 
 from microglia.errors import ConfigError
 from microglia.lyapunov import neuron_exponents

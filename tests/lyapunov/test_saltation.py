@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recurrent_networks import random_network
 from scipy import sparse
 from scipy.integrate import solve_ivp
-from spiking_networks import random_network
 
 from microglia.errors import ConfigError
 from microglia.frameworks.recurrent import RecurrentNetwork
