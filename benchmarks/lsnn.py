@@ -165,7 +165,7 @@ def main() -> None:
     part = "validation" if arguments.validate else "test"
     found: list[dict[str, Any]] = []
     print(
-        f"| | | {part} accuracy, % | points below Deep R, paired 95 % interval | connections, % "
+        f"| | | {part} accuracy, % | Deep R − these, points, paired 95 % interval | connections, % "
         "| neurons | firing rate | s a run |\n|---|---|---|---|---|---|---|---|"
     )
     for data in arguments.data:
