@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map
 
 import microglia as mg
 from microglia.gates import Gates
+from microglia.networks.lsnn import LSNN
 from microglia.structure import Structure
 from microglia.surgery.certificate import as_dtype, cast
 
@@ -261,6 +262,18 @@ class PlainRecurrent(nn.Module):
         return total
 
 
+class Adaptive(nn.Module):
+    """Our LSNN on the same values at every step."""
+
+    def __init__(self, T: int) -> None:
+        super().__init__()
+        self.T = T
+        self.lsnn = LSNN(inputs=12, classes=5, neurons=16, adaptive=0.5, tau=2.0, beta=2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lsnn(x.unsqueeze(0).repeat(self.T, *[1] * x.dim()))
+
+
 class Plain(nn.Module):
     """Plain PyTorch with a user's own neuron; one convolution shared by two places."""
 
@@ -422,6 +435,7 @@ CASES: dict[str, Case] = {
     "recurrent, multi-step": rnn(lambda T: Recurrent(multi=True), 28, time_first=True),
     "recurrent, single-step": rnn(lambda T: OverTime(Recurrent(multi=False), T), 10 + 10 + 8),
     "recurrent, hand-written": rnn(PlainRecurrent, 10),
+    "recurrent, adaptive": rnn(Adaptive, 16),
     "plain PyTorch, shared": Case(Plain, IMAGE, 8),
     "SEW-ResNet": Case(lambda T: resnet("sew", T), RGB, RESNET // 8),
     "MS-ResNet": Case(lambda T: resnet("ms", T), RGB, RESNET // 8 + 8),

@@ -6,15 +6,18 @@ import copy
 from typing import Any
 
 import pytest
+import test_contract as contract
 import torch
-from test_contract import NETWORKS, Loop, count
+from test_contract import Loop, count
 from torch import nn
 
 import microglia as mg
 from microglia.methods import METHODS, Pruner, WeightMagnitude, WeightPruner
 from microglia.surgery import unread
-from zoo import make
+from zoo import make, whole_or_sampled
 
+LSNN = "recurrent, adaptive"
+NETWORKS = [*contract.NETWORKS, LSNN]
 WEIGHTS = {name: cls for name, cls in METHODS.items() if issubclass(cls, WeightPruner)}
 
 
@@ -150,6 +153,16 @@ def test_unread_channels_take_those_along_that_only_they_read() -> None:
     keep = unread(model, structure)
     assert keep["body.4"].tolist() == [True] * 3 + [False] * 9
     assert keep["body.0"].tolist() == [True] * 2 + [False] * 6
+
+
+@pytest.mark.parametrize("name", whole_or_sampled(["deep-r", "stds", "weight-magnitude"], WEIGHTS))
+def test_the_contract_holds_on_an_lsnn(name: str) -> None:
+    method = WEIGHTS[name]
+    for sparsity in (0.3, 0.8):
+        contract.test_the_budget_is_exact_and_no_layer_is_emptied(method, LSNN, sparsity)
+    contract.test_the_same_seed_gives_the_same_masks(method, LSNN)
+    contract.test_resume_equals_straight_run(method, LSNN)
+    contract.test_compacted_computes_what_masked_computes(method, LSNN)
 
 
 def test_a_copy_of_a_masked_network_has_no_masks(method: type[Pruner]) -> None:

@@ -20,7 +20,8 @@ class ALIFNode(base.MemoryModule):  # type: ignore[misc]  # SpikingJelly is unty
         a_t = a_{t-1} + (S_t − a_{t-1}) / τ_a
         V_t = H_t · (1 − S_t), or H_t − θ_t · S_t with soft reset
 
-    Times are in timesteps; `h` and `theta` hold H and θ of the last call.
+    Times are in timesteps; `h` and `theta` hold H and θ of the last call. β is one number, or a
+    tensor with one for each neuron, which is a buffer then and cut with them.
     Source: Bellec et al., "Long short-term memory and learning-to-learn in networks of spiking
     neurons", NeurIPS 2018 (with τ_a = −1 / ln ρ to first order).
     """
@@ -35,11 +36,16 @@ class ALIFNode(base.MemoryModule):  # type: ignore[misc]  # SpikingJelly is unty
         surrogate_function: Callable[[Tensor], Tensor],
         soft_reset: bool = False,
         detach_reset: bool = True,
-        beta: float = 0.2,
+        beta: float | Tensor = 0.2,
         tau_a: float = 4.0,
     ) -> None:
         super().__init__()
-        self.tau, self.beta, self.tau_a = tau, beta, tau_a
+        self.tau, self.tau_a = tau, tau_a
+        self.beta: Any
+        if isinstance(beta, Tensor):
+            self.register_buffer("beta", beta)
+        else:
+            self.beta = beta
         self.soft_reset, self.detach_reset = soft_reset, detach_reset
         self.surrogate_function = surrogate_function
         self.h: Tensor | None = None
