@@ -6,8 +6,7 @@ import pytest
 import torch
 from test_contract import NETWORKS, Loop
 
-from microglia.methods import RandomWeights, WeightMagnitude
-from zoo import make
+from microglia.methods import WeightMagnitude
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -32,16 +31,3 @@ def test_in_each_layer_the_same_fraction_of_its_largest(network: str, sparsity: 
     for name, mask in loop.pruner.masks.keep().items():
         assert abs(int(mask.sum()) - (1 - sparsity) * len(mask)) <= 1
         assert sizes[name][mask].min() >= sizes[name][~mask].max()
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_random_weights_are_an_equal_fraction_whatever_they_weigh(seed: int) -> None:
-    loop = Loop(RandomWeights, "chain", sparsity=0.75, seed=seed)
-    plain, _ = make("chain", T=2, seed=seed)
-    for name, mask in loop.pruner.masks.keep().items():
-        assert abs(int(mask.sum()) - len(mask) / 4) <= 1
-        drawn = plain.get_parameter(name).detach().flatten()
-        assert torch.equal(loop.pruner.masks.weights[name].detach().flatten(), drawn * mask)
-        size = drawn.abs()
-        error = float(size.std()) / int(mask.sum()) ** 0.5
-        assert float(size[mask].mean()) == pytest.approx(float(size.mean()), abs=4 * error)
