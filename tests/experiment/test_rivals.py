@@ -62,7 +62,8 @@ def test_every_method_goes_through(label: str, folder: Path) -> None:
         usual = 2 if cls.needs == "trained" else EPOCHS
         assert len(record["epochs"]) == (6 if label == "lottery-ticket" else usual)
     rows = compare_table.rows(records[job.name] for job in jobs)
-    cost = {"lottery-ticket": 1.5}.get(label, 1.5 if METHODS[label].needs == "trained" else 1.0)
+    usual = 1.5 if METHODS[label].needs == "trained" else 1.0
+    cost = {"lottery-ticket": 1.5, "spike-thrift": 2.0}.get(label, usual)  # which has a teacher
     assert [row["cost"] for row in rows if row["method"] == label] == [cost, cost]
 
 

@@ -84,6 +84,20 @@ def test_the_test_images_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.M
     tune(job, trials=1, storage=f"sqlite:///{tmp_path}/t.db", folder=tmp_path / "tune")
 
 
+def test_a_search_of_another_config_is_not_gone_on_with(tmp_path: Path) -> None:
+    """As two comparisons of one network in a database that they share."""
+    storage, longer = f"sqlite:///{tmp_path}/t.db", {**TABLE["training"], "epochs": 2}
+    job, other = (
+        CompareConfig.from_table({**TABLE, "training": training}).searched()[0]
+        for training in (TABLE["training"], longer)
+    )
+    assert job.name == other.name
+    found = tune(job, trials=1, storage=storage, folder=tmp_path / "tune")
+    with pytest.raises(ConfigError, match=r"another config, in training\.epochs"):
+        tune(other, trials=1, storage=storage, folder=tmp_path / "tune")
+    assert tune(job, trials=1, storage=storage, folder=tmp_path / "tune") == found
+
+
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slim = CompareConfig.from_table(TABLE).jobs()[-1]
     with pytest.raises(ConfigError, match="no settings to search"):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import microglia as mg
 from microglia.frameworks import fresh_copy, spiking_neurons
+from microglia.methods.parts import attention
 from zoo import make
 
 
@@ -141,6 +142,24 @@ def test_a_network_is_no_distance_from_itself() -> None:
     mg.reset(model)
     model(x)
     assert not any(pruner._parts["attention"].counts)  # only training counts
+
+
+def test_layers_add_up_in_the_networks_order_in_every_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A set has another order in each process, and so had a resumed run another sum."""
+    loop, _ = taught("chain")
+    maps = loop.pruner._parts["attention"]
+    assert isinstance(maps, attention.Attention)
+    for counts in maps.counts:
+        counts.update({f"layer {i}": torch.full((1, 2, 3), 1.0 + i) for i in range(8)})
+    seen: list[float] = []
+    plain = attention._map
+    monkeypatch.setattr(
+        attention, "_map", lambda counts: (seen.append(float(counts.max())), plain(counts))[1]
+    )
+    maps.distance()
+    assert seen == [1.0 + i for i in range(8) for _ in range(2)]
 
 
 def test_a_copy_has_no_teacher_and_detach_lets_it_go() -> None:

@@ -14,7 +14,11 @@ COLUMNS = (
     Column("accuracy", "accuracy", "%", 100, 2, "On the test images, once."),
     Column("channels", "channels", note="Of the layers that the method may prune."),
     Column("weights", "open weights", note="Of the layers that the method may prune."),
-    Column("epochs", "epochs", note="Of training, those of the dense network it starts from too."),
+    Column(
+        "epochs",
+        "epochs",
+        note="Of training, with those of the dense network it starts or learns from.",
+    ),
     Column("parameters", "parameters", note="Every parameter of the network."),
     Column("nonzero_parameters", "not zero", note="Of the parameters."),
     Column("synapses", "synapses", note="A shared weight counts once for each place it is used."),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from microglia.experiment.config import DENSE
+from microglia.experiment.config import DENSE, builds_on_dense
 from microglia.experiment.job import Record
 from microglia.experiment.published import PUBLISHED
 from microglia.experiment.statistics import mean_and_spread, paired_difference
@@ -28,8 +28,8 @@ def rows(records: Iterable[Record]) -> list[Row]:
     """A tidy row for each finished run; fractions are of the dense network of the same seed.
 
     `loss` is points of accuracy below the dense network's; `cost` the epochs trained over its
-    epochs, those of the dense network that a method starts from included. What a record lacks is
-    NaN.
+    epochs, those of the dense network that a method starts or learns from included (what a teacher
+    says in each batch is not). What a record lacks is NaN.
     """
     records = list(records)
     dense = {(r["experiment"], r["seed"]): r for r in records if r["label"] == DENSE}
@@ -45,9 +45,9 @@ def _row(record: Record, dense: Record) -> Row:
     mine, theirs, method = record["figures"], dense["figures"], record["method"]
     cls = METHODS.get(method)
     epochs = len(record["epochs"])
-    if cls is not None and cls.needs == "trained":
-        epochs += len(dense["epochs"])
     config = record["config"]
+    if cls is not None and (builds_on_dense(cls) or config["pruning"].get("distill")):
+        epochs += len(dense["epochs"])
     return {
         "data": config["data"]["source"],
         "network": f"{config['network']['name']} ×{config['network']['width']:g}",
@@ -61,7 +61,7 @@ def _row(record: Record, dense: Record) -> Row:
         "accuracy": 100 * mine["accuracy"],
         "loss": 100 * (theirs["accuracy"] - mine["accuracy"]),
         "connectivity": record.get("parameters_kept", mine["parameters"] / theirs["parameters"]),
-        **{name: mine[key] / theirs[key] for name, key in KEPT.items()},
+        **{n: mine.get(k, math.nan) / theirs.get(k, math.nan) for n, k in KEPT.items()},
         "latency": mine.get("latency_ratio", math.nan),
         "cost": epochs / len(dense["epochs"]) if dense["epochs"] else math.nan,
         "published": PUBLISHED.get(method, ""),

@@ -214,8 +214,7 @@ class PruningConfig:
     @property
     def needs_dense(self) -> bool:
         """Whether the method or its fine-tuning starts, or learns, from the dense network."""
-        cls = method_named(self.method)
-        return bool(self.distill) or cls.needs == "trained" or "teacher" in cls.settings()
+        return bool(self.distill) or builds_on_dense(method_named(self.method))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +290,11 @@ class RunConfig:
         return dataclasses.asdict(self)
 
 
+def builds_on_dense(cls: type[Pruner]) -> bool:
+    """Whether a method starts, or learns, from the dense network, whose training it then costs."""
+    return cls.needs == "trained" or "teacher" in cls.settings()
+
+
 _SET_ELSEWHERE = (
     "example_input optimizer ledger seed teacher sparsity target every warmup until "
     "protect floor round_to residual linear"
@@ -305,8 +309,10 @@ def check_seeds(seeds: tuple[int, ...]) -> None:
 
 def method_options(cls: type[Pruner]) -> list[str]:
     """What the method's constructor takes beyond the keys that every method has here."""
-    # Controls treat all layers alike, and so set the scope themselves.
+    # Controls treat all layers alike, and so set the scope themselves; and where masks don't change
+    # while the network trains, no pruner's penalty is in the loss.
     closed = ["scope"] if cls.needs == "initialisation" else []
+    closed += ["penalty"] if cls.needs != "training" else []
     return [name for name in cls.settings() if name not in (*_SET_ELSEWHERE, *closed)]
 
 

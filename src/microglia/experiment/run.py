@@ -196,9 +196,10 @@ def _open_units(kept: Mapping[str, Tensor], units: str) -> dict[str, float]:
 
 
 def _epochs_before(bench: Bench, trials: Mapping[str, Trial], name: str) -> int:
-    """Epochs of the dense network that a method of trained networks starts from."""
-    starts = name != DENSE and method_named(name).needs == "trained"
-    return len(trials[DENSE].history.epochs) if starts else 0
+    """Epochs of the dense network that the method starts, or learns, from."""
+    pruning = bench.config.pruning
+    builds = name == pruning.method and pruning.needs_dense
+    return len(trials[DENSE].history.epochs) if builds else 0
 
 
 def _write_figures(figures: Figures, trial: Trial, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from microglia.errors import ConfigError, DataError, MicrogliaError
 from microglia.experiment.bench import Bench
+from microglia.experiment.config import RunConfig
 from microglia.experiment.job import Job, dense_network
 from microglia.experiment.processes import run_side_by_side
 from microglia.experiment.trial import train_pruned
@@ -43,7 +45,8 @@ def tune(job: Job, *, trials: int, storage: str, folder: Path) -> dict[str, Any]
             trial leaves there is removed at its end.
 
     Raises:
-        ConfigError: the method has nothing to search.
+        ConfigError: the method has nothing to search, or the storage has a search of this name and
+            another config.
         DataError: the storage can't be reached.
     """
     optuna = _optuna()
@@ -59,6 +62,7 @@ def tune(job: Job, *, trials: int, storage: str, folder: Path) -> dict[str, Any]
             load_if_exists=True,
         )
     )
+    _hold_config(study, job)
     failed = 0
     while len(_finished(study)) < trials:
         trial = _patiently(study.ask)
@@ -105,6 +109,18 @@ def _work(jobs: list[Job], trials: int, storage: str, folder: Path) -> None:
     with suppress(MicrogliaError):
         for job in jobs:
             tune(job, trials=trials, storage=storage, folder=folder)
+
+
+def _hold_config(study: optuna.Study, job: Job) -> None:
+    """Write down what is searched, or refuse trials of another network, data or training."""
+    known = _patiently(lambda: study.user_attrs.get("config"))
+    if known is None:
+        _patiently(lambda: study.set_user_attr("config", job.config.to_toml()))
+    elif different := job.config.differs_from(RunConfig.from_table(tomllib.loads(known))):
+        raise ConfigError(
+            f"tune: the storage has a search '{job.name}' of another config, in "
+            f"{', '.join(different)}. Name another storage."
+        )
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, value: float | None) -> None:

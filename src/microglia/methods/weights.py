@@ -23,7 +23,7 @@ class WeightPruner(Pruner):
 
     A closed weight is zero in the network itself, and the optimizer's steps leave it so; biases and
     norms are left alone. `compact()` takes out the channels that nothing reads any more; other
-    zeros stay zeros, and cost what they cost (see `metrics.storage`).
+    zeros stay zeros, and cost what they cost (see `runtime.sparsify` and `runtime.csr_bytes`).
 
     A group is one weight, by the name of its parameter, such as "conv1.weight".
 
