@@ -133,9 +133,12 @@ def prune_recurrent(
     Raises:
         ConfigError: as there.
     """
-    if isinstance(network, nn.Module):
-        network = import_module("microglia.frameworks").recurrent_network(network, dt)
-    *_, last = lyapunov_noise_pruning(network, config or LNPConfig(), seed=seed, metric=metric)
+    net: RecurrentNetwork = (
+        import_module("microglia.frameworks").recurrent_network(network, dt)
+        if isinstance(network, nn.Module)
+        else network
+    )
+    *_, last = lyapunov_noise_pruning(net, config or LNPConfig(), seed=seed, metric=metric)
     return last
 
 

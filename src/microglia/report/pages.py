@@ -11,6 +11,7 @@ from pathlib import Path
 from microglia.errors import ConfigError, DataError
 from microglia.report.content import Chapter, Figure
 from microglia.report.document import document, drawn, pairs, section
+from microglia.report.html import comparison
 from microglia.report.static import write_static
 from microglia.surgery.files import put_in_place
 
@@ -101,6 +102,8 @@ def _sections(chapters: Sequence[Chapter], names: Iterator[tuple[str, Figure]]) 
             yield f'<h2 class="chapter" id="chapter{number}">{escape(chapter.title)}</h2>'
         if chapter.facts:
             yield section("What is compared", "", pairs(chapter.facts))
+        if chapter.table is not None:
+            yield comparison(chapter.table, chapter.method)
         yield '<div class="two">'
         for _ in chapter.figures:
             name, figure = next(names)

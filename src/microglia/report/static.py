@@ -89,11 +89,15 @@ def _draw(axes: Axes, one: Series, colours: dict[str, str]) -> None:
         label=f"\N{WORD JOINER}{one.name}" if one.name.startswith("_") else one.name,
         color=colour,
         marker=_MARKERS[one.symbol],
-        markersize=4 if one.line or len(one.x) > 30 else 6,
+        markersize=(2.5 if hollow else 1.5)
+        if one.small
+        else 4
+        if one.line or len(one.x) > 30
+        else 6,
         clip_on=bool(one.line),  # a dot at zero lies on the axis
         markerfacecolor="none" if hollow else colour,
         markeredgecolor=colour if hollow else "white",
-        markeredgewidth=0.6,
+        markeredgewidth=0 if one.small and not hollow else 0.6,
         linestyle="-" if one.line else "none",
         drawstyle="steps-post" if one.line == "steps" else "default",
         linewidth=1.2,
