@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +21,7 @@ from microglia.experiment.forecast import forecast_lorenz
 from microglia.experiment.lnp_config import CONTROLS, DEMO, LNPRun
 from microglia.experiment.lnp_controls import controlled, figures_of
 from microglia.experiment.run_dir import unfinished
-from microglia.experiment.toml import plain
+from microglia.experiment.toml import dump, plain
 from microglia.frameworks import RecurrentNetwork
 from microglia.lyapunov import LNPConfig, load_pruned, prune_recurrent, save_pruned
 from microglia.lyapunov.sparsify import fed
@@ -66,6 +69,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_the_network_the_table_and_the_page(whole: Path) -> None:
     assert {p.name for p in whole.iterdir()} == {
         "config.json",
+        "figures",
         "network",
         "report.html",
         "table.json",
@@ -113,6 +117,22 @@ def test_a_killed_run_goes_on_to_the_same_result(whole: Path, after: int, tmp_pa
     assert np.array_equal(one.network.weights.data, other.network.weights.data)
     assert one.steps == other.steps
     assert not unfinished(tmp_path / "run").exists()
+
+
+@pytest.mark.full
+def test_kill_9_loses_nothing(whole: Path, tmp_path: Path) -> None:
+    run = config(tmp_path / "run")
+    (tmp_path / "run.toml").write_text(dump(run))
+    command = "import sys; from microglia.cli import main; main(sys.argv[1:])"
+    arguments = [sys.executable, "-c", command, "lnp", str(tmp_path / "run.toml")]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "I and II" in line:
+                break
+        process.send_signal(signal.SIGKILL)
+    lnp.prune_recurrent_run(run, resume=True)
+    assert record(tmp_path / "run") == record(whole)
 
 
 def test_an_earlier_run_is_not_lost(whole: Path) -> None:
@@ -205,7 +225,7 @@ def test_damaged_networks_are_refused(tmp_path: Path) -> None:
 def test_bad_settings_name_the_key(section: str, changes: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises((mg.ConfigError, mg.DataError), match=words):
         lnp.prune_recurrent_run(config(tmp_path / "run", **{section: changes}))
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_clusters_and_distances_read_from_a_table_and_back() -> None:

@@ -33,9 +33,8 @@ def print_recurrent(console: Console, found: Pruned, *, lyapunov: bool) -> None:
         lines.append(f"inhibitory        {np.mean(net.inhibitory):.1%} of the neurons")
     for name, tau in (("tau_m", net.tau_m), ("tau_s", net.tau_s)):
         if tau is not None:
-            lines.append(
-                f"{name}             {1e3 * tau.mean():.3g} ms, {1e3 * tau.std():.2g} apart"
-            )
+            spread = f"standard deviation {1e3 * tau.std():.2g} ms"
+            lines.append(f"{name}             {1e3 * tau.mean():.3g} ms, {spread}")
     lines += [
         f"step {step.name}: {step.neurons:,} neurons, {step.synapses:,} synapses; {step.said}"
         for step in found.steps

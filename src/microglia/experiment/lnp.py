@@ -39,7 +39,7 @@ from microglia.lyapunov import (
 from microglia.lyapunov.calibrate import Metric
 from microglia.report import Column, Table
 from microglia.report.content import Chapter
-from microglia.report.pages import PAGE, write_chapters
+from microglia.report.pages import PAGE, PICTURES, write_chapters, write_pictures
 from microglia.surgery.files import put_in_place
 
 DENSE, METHOD = "dense", "lnp"
@@ -83,6 +83,7 @@ def prune_recurrent_run(
     """Draw or load a network, prune it, measure it beside its controls, and leave a directory:
 
         config.json  table.json  report.html
+        figures/NAME.svg .png .csv
         network/            the pruned network of the first seed, `load_pruned`
         network-seed<n>/    those of other seeds
 
@@ -115,6 +116,7 @@ def prune_recurrent_run(
         say("figures")
         chapter = _chapter(config, drawn[first], pruned[first], forecasts, table, record)
         write_chapters("Lyapunov noise pruning", [chapter], work / PAGE)
+        write_pictures([chapter], work / PICTURES)
         shutil.rmtree(work / SCRATCH)
     return LNPDone(path, table)
 
@@ -225,10 +227,14 @@ def _working(config: LNPRun, path: Path, *, resume: bool) -> Iterator[Path]:
     try:
         work.mkdir(parents=True, exist_ok=True)
         with working_alone(work, f"output.directory: '{path}'"):
-            _begin(config, work, resume=resume)
-            yield work
-            put_in_place(work, path)
-            (path / LOCK).unlink(missing_ok=True)
+            try:
+                _begin(config, work, resume=resume)
+                yield work
+                put_in_place(work, path)
+                (path / LOCK).unlink(missing_ok=True)
+            finally:
+                if work.exists() and not any((work / SCRATCH).glob("seed*")):
+                    shutil.rmtree(work)  # nothing to go on from
     except OSError as error:
         raise cannot_write(path, error) from error
 

@@ -40,12 +40,9 @@ def write_folder(
     work = path.with_name(f".{path.name}.unfinished")
     try:
         shutil.rmtree(work, ignore_errors=True)  # of a kill
-        (work / PICTURES).mkdir(parents=True)
+        work.mkdir(parents=True)
         write_chapters(title, chapters, work / PAGE)
-        for name, figure in named(chapters):
-            figure.chart.write_csv(work / PICTURES / f"{name}.csv")
-            if pictures:
-                write_static(figure.chart, work / PICTURES / name)
+        write_pictures(chapters, work / PICTURES, pictures=pictures)
         put_in_place(work, path)
     except OSError as error:
         raise DataError(f"'{path}' could not be written ({error.strerror})") from error
@@ -63,6 +60,20 @@ def write_chapters(title: str, chapters: Sequence[Chapter], path: Path) -> None:
     charts = {name: figure.chart for name, figure in names}
     body = "\n".join([*_contents(chapters), *_sections(chapters, iter(names))])
     path.write_text(document(title, body, charts), encoding="utf-8")
+
+
+def write_pictures(chapters: Sequence[Chapter], folder: Path, *, pictures: bool = True) -> None:
+    """Write every figure into a new folder, as SVG and PNG if asked, and its numbers as CSV.
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # of a kill
+    folder.mkdir()
+    for name, figure in named(chapters):
+        figure.chart.write_csv(folder / f"{name}.csv")
+        if pictures:
+            write_static(figure.chart, folder / name)
 
 
 def write_figures(title: str, figures: Sequence[Figure], path: Path) -> None:

@@ -89,11 +89,7 @@ def _draw(axes: Axes, one: Series, colours: dict[str, str]) -> None:
         label=f"\N{WORD JOINER}{one.name}" if one.name.startswith("_") else one.name,
         color=colour,
         marker=_MARKERS[one.symbol],
-        markersize=(2.5 if hollow else 1.5)
-        if one.small
-        else 4
-        if one.line or len(one.x) > 30
-        else 6,
+        markersize=_size_of(one),
         clip_on=bool(one.line),  # a dot at zero lies on the axis
         markerfacecolor="none" if hollow else colour,
         markeredgecolor=colour if hollow else "white",
@@ -104,6 +100,12 @@ def _draw(axes: Axes, one: Series, colours: dict[str, str]) -> None:
         elinewidth=0.7,
         capsize=1.5,
     )
+
+
+def _size_of(one: Series) -> float:
+    if one.small:
+        return 2.5 if one.symbol.endswith("-open") else 1.5
+    return 4 if one.line or len(one.x) > 30 else 6
 
 
 def _label(axes: Axes, letter: str, axis: Axis, values: list[float]) -> None:
