@@ -248,6 +248,7 @@ def _begin(config: LNPRun, work: Path, *, resume: bool) -> None:
                 f"resume: what was begun in '{work}' had another config; give the same, or start "
                 "again with --overwrite"
             )
+        (work / SCRATCH).mkdir(exist_ok=True)
         return
     if begun.is_file() and any((work / SCRATCH).glob("*")) and not config.output.overwrite:
         raise ConfigError(
