@@ -20,10 +20,11 @@ from microglia.experiment import lnp
 from microglia.experiment.forecast import forecast_lorenz
 from microglia.experiment.lnp_config import CONTROLS, DEMO, LNPRun
 from microglia.experiment.lnp_controls import controlled, figures_of
+from microglia.experiment.recurrent_files import load_pruned, save_pruned
 from microglia.experiment.run_dir import unfinished
 from microglia.experiment.toml import dump, plain
 from microglia.frameworks import RecurrentNetwork
-from microglia.lyapunov import LNPConfig, load_pruned, prune_recurrent, save_pruned
+from microglia.lyapunov import LNPConfig, prune_recurrent
 from microglia.lyapunov.sparsify import fed
 from microglia.networks import HRSNNConfig, SmallWorld
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from torch import nn
 
 from microglia.experiment.lnp import NETWORK
+from microglia.experiment.recurrent_files import RECORD, load_pruned
 from microglia.frameworks import RecurrentNetwork, recurrent_network
-from microglia.lyapunov import Pruned, load_pruned, lyapunov_spectrum
-from microglia.lyapunov.files import RECORD
+from microglia.lyapunov import Pruned, lyapunov_spectrum
 from microglia.lyapunov.noise import smooth_noise
 
 SECONDS, STARTING = 2.0, 0.8

@@ -20,6 +20,7 @@ from microglia.experiment.lnp_config import LNPRun
 from microglia.experiment.lnp_controls import controlled, figures_of
 from microglia.experiment.lnp_figures import forecast_figures, network_figures
 from microglia.experiment.provenance import describe, provenance
+from microglia.experiment.recurrent_files import load_pruned, save_pruned
 from microglia.experiment.run_dir import (
     LOCK,
     TABLE,
@@ -31,10 +32,8 @@ from microglia.experiment.run_dir import (
 from microglia.frameworks import RecurrentNetwork
 from microglia.lyapunov import (
     Pruned,
-    load_pruned,
     lyapunov_noise_pruning,
     memory_capacity,
-    save_pruned,
 )
 from microglia.lyapunov.calibrate import Metric
 from microglia.report import Column, Table

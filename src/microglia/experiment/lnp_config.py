@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from microglia.errors import ConfigError, nearest
+from microglia.experiment.recurrent_files import load_pruned
 from microglia.experiment.toml import from_table
 from microglia.frameworks import RecurrentNetwork
-from microglia.lyapunov import LNPConfig, load_pruned
+from microglia.lyapunov import LNPConfig
 from microglia.networks.population import CHRSNNConfig, HRSNNConfig
 
 CONTROLS = ("random", "fresh", "magnitude", "activity", "none")

@@ -3,7 +3,6 @@
 from microglia.lyapunov.calibrate import Calibrated, calibrate_gain
 from microglia.lyapunov.config import LNPConfig
 from microglia.lyapunov.exponents import lyapunov_spectrum
-from microglia.lyapunov.files import load_pruned, save_pruned
 from microglia.lyapunov.memory import memory_capacity
 from microglia.lyapunov.neurons import NeuronExponents, neuron_exponents
 from microglia.lyapunov.prune import Pruned, lyapunov_noise_pruning, prune_recurrent
@@ -19,11 +18,9 @@ __all__ = [
     "SmoothMap",
     "Spectrum",
     "calibrate_gain",
-    "load_pruned",
     "lyapunov_noise_pruning",
     "lyapunov_spectrum",
     "memory_capacity",
     "neuron_exponents",
     "prune_recurrent",
-    "save_pruned",
 ]
