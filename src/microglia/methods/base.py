@@ -62,6 +62,8 @@ class Pruner(Allotting):
     source: ClassVar[str]
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """What is worth searching for a network: a setting's range, or its words."""
+    recurrent_only: ClassVar[bool] = False
+    """Whether it prunes recurrent synapses, and so no network without them."""
     cycle: int | None = None
     """Optimizer steps after which the method asks the loop to start its schedule again."""
 
