@@ -3,8 +3,9 @@
     python benchmarks/operating_point.py --json results/benchmarks/operating_point.json
 
 Dense networks and the same ones without recurrence, before any pruning: rates under smooth noise,
-digits by rows on the validation part, linear memory capacity, the error of Lorenz's next point. The
-bars: each network at 15 to 40 Hz; on average 0.04 more on digits and 0.4 more memory with recurrence.
+digits by rows on the validation part, linear memory capacity, the error of Lorenz's next point.
+The bars: each network at 15 to 40 Hz; on average 0.04 more on digits and 0.4 more memory with
+recurrence.
 """
 
 from __future__ import annotations
