@@ -29,6 +29,7 @@ ORDER = [
     {"networks", "data", "runtime"},
     {"training"},
     {"metrics"},
+    {"tasks"},
     {"exchange", "report"},
     {"experiment"},
     {"cli"},

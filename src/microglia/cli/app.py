@@ -180,7 +180,8 @@ def reproduce(
     paper: Annotated[
         str,
         typer.Argument(
-            help="Which: sca, the paper's; recipes, norms and losses; rivals, all methods."
+            help="Which: sca, the paper's; recipes, norms and losses; rivals, all methods; lnp, "
+            "untrained recurrent networks."
         ),
     ],
     tier: Annotated[str, typer.Option(help="s (minutes a network), m, or g (for a GPU).")] = "s",
