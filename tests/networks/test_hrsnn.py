@@ -16,6 +16,7 @@ import microglia as mg
 from microglia.errors import ConfigError
 from microglia.frameworks import RecurrentNetwork, recurrent_network
 from microglia.lyapunov import LNPConfig, prune_recurrent
+from microglia.lyapunov.noise import smooth_noise
 from microglia.networks import (
     CHRSNN,
     HRSNN,
@@ -271,8 +272,8 @@ def test_the_defaults_are_the_operating_point() -> None:
     np.testing.assert_allclose(W.data[~inhibits].mean(), 0.06, rtol=0.03)
     np.testing.assert_allclose(W.data[inhibits].mean(), -0.24, rtol=0.03)
     np.testing.assert_allclose(np.log(np.abs(W.data[inhibits])).std(), 0.8, rtol=0.03)
-    rate = simulate(net, T=2000, noise=0.3).counts().mean() / 2
-    assert 15 < rate < 35
+    drive = smooth_noise(4, duration=4.0, dt=net.dt, generator=np.random.default_rng(0))
+    assert 15 < simulate(net, drive).counts().mean() / 4 < 40
 
 
 @pytest.mark.parametrize(("N", "K", "rewiring"), [(50, 7, 0.0), (200, 20, 0.3), (30, 29, 0.5)])
