@@ -95,7 +95,7 @@ class Bar:
             shift = f" {self.shift:+g}" if self.shift else ""
             limit = f"{factor}{self.to[1]}{shift}"
         where = "own gain" if self.points == OWN else "equal gain"
-        return f"{self.key[0]}, {self.key[1]}: {self.metric[0]} {sign} {limit} ({where})"
+        return f"{self.key[0]}, {self.key[1]}: {' '.join(self.metric)} {sign} {limit} ({where})"
 
 
 @dataclass(frozen=True)
