@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,13 @@ def test_two_processes_do_each_run_once(tmp_path: Path) -> None:
         assert weights["loss"] == pytest.approx(dense["accuracy"] - weights["accuracy"])
         assert 0.2 < weights["connectivity"] < 0.25, "biases and norms stay"
         assert weights["synapses kept"] < 0.25
+        assert weights["size as CSR"] < weights["size"] <= 1
+        assert weights["latency as CSR"] > 0
+        assert slim["size"] < 0.7 < dense["size"] == 1
+        assert weights["bytes on disk"] > weights["connectivity"] * slim["bytes on disk"] > 0
+        for row in (dense, slim):
+            assert math.isnan(row["size as CSR"])
+            assert math.isnan(row["latency as CSR"])
     text = compare_table.markdown(found)
     assert "Dense, digits, digits ×0.25, T=1:" in text
     assert text.count("| weights | 0.8 |") == 1

@@ -61,13 +61,21 @@ def _row(record: Record, dense: Record) -> Row:
         "accuracy": 100 * mine["accuracy"],
         "loss": 100 * (theirs["accuracy"] - mine["accuracy"]),
         "connectivity": record.get("parameters_kept", mine["parameters"] / theirs["parameters"]),
-        **{n: mine.get(k, math.nan) / theirs.get(k, math.nan) for n, k in KEPT.items()},
+        **{n: _part(mine, k, theirs, k) for n, k in KEPT.items()},
+        "size": _part(mine, "bytes", theirs, "bytes"),
+        "size as CSR": _part(mine, "bytes_csr", theirs, "bytes"),
+        "bytes on disk": mine.get("bytes_file", math.nan),
         "latency": mine.get("latency_ratio", math.nan),
+        "latency as CSR": mine.get("csr_latency_ratio", math.nan),
         "cost": epochs / len(dense["epochs"]) if dense["epochs"] else math.nan,
         "published": PUBLISHED.get(method, ""),
         "commit": record["commit"],
         "date": record["date"],
     }
+
+
+def _part(mine: Mapping[str, float], key: str, theirs: Mapping[str, float], whole: str) -> float:
+    return mine.get(key, math.nan) / theirs.get(whole, math.nan)
 
 
 def write_csv(found: Sequence[Row], path: Path) -> None:
@@ -87,9 +95,9 @@ def markdown(found: Sequence[Row]) -> str:
     """A line for each method at each sparsity, means over seeds with their spread."""
     lines = [
         "| method | prunes | sparsity | accuracy, % | points lost to dense, paired 95 % interval | "
-        "connectivity | synapses | SynOps | energy | latency | training | reached alone | seeds | "
+        "connectivity | synapses | SynOps | energy | size / CSR | latency / CSR | training | reached alone | seeds | "
         "published |",
-        "|" + "---|" * 14,
+        "|" + "---|" * 15,
     ]
     by_method: dict[tuple[Any, ...], list[Row]] = {}
     for row in found:
@@ -121,7 +129,7 @@ def _line(method: str, granularity: str, sparsity: float, some: Sequence[Row]) -
         mean_and_spread([r["accuracy"] for r in some]),
         lost.text() if lost else "–",
         *(_mean(some, key, "×{:.3f}".format) for key in ("connectivity", *KEPT)),
-        _mean(some, "latency", "×{:.2f}".format),
+        *(_with_csr(some, key) for key in ("size", "latency")),
         _mean(some, "cost", "×{:.2f}".format),
         f"{statistics.fmean(reached):.3f}" if reached else "–",
         str(len(some)),
@@ -132,6 +140,12 @@ def _line(method: str, granularity: str, sparsity: float, some: Sequence[Row]) -
 
 def _mean(some: Sequence[Row], key: str, text: Callable[[float], str]) -> str:
     return text(statistics.fmean(float(row[key]) for row in some))
+
+
+def _with_csr(some: Sequence[Row], key: str) -> str:
+    """Of the compact network, and of the same with CSR matrices where that was measured."""
+    found = [_mean(some, name, "×{:.2f}".format) for name in (key, f"{key} as CSR")]
+    return " / ".join(text for text in found if text != "×nan")
 
 
 def _by_seed(some: Iterable[Mapping[str, Any]], key: str) -> dict[int, float]:

@@ -24,6 +24,7 @@ from microglia.experiment.trial import (
     train_dense,
     train_pruned,
 )
+from microglia.experiment.worth import worth_of
 from microglia.methods import method_named
 from microglia.metrics import Figures, measure
 from microglia.training import TrainingConfig
@@ -111,8 +112,8 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
     output, device = job.config.output, bench.device
     models = {"dense": dense.to(device), "this": trial.model.to(device)}
     images = bench.example(output.latency_batch).to(device)
-    clocks = clocked(models, images, repeats=output.latency_repeats)
-    speedup, _, _ = clocks["this"].latency.speedup_over(clocks["dense"].latency)
+    sparse = "this" if trial.prunes_weights and device.type == "cpu" else None
+    clocks = clocked(models, images, repeats=output.latency_repeats, sparse=sparse)
     figures = measure(trial.model, bench.test_batches(), latency_repeats=0)
     return {
         "name": job.name,
@@ -125,7 +126,10 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
         "config": job.config.to_dict(),
         "parameters_kept": trial.parameters_kept(dense),
         "sparsity_reached": trial.reached,
-        "figures": {**clocks["this"].on(figures).summary(), "latency_ratio": 1 / speedup},
+        "figures": {
+            **clocks["this"].on(figures).summary(),
+            **worth_of(trial, dense, clocks),
+        },
         "activity": activity_of(figures),
         **_history(trial),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,11 +51,18 @@ class Trial:
     certificate: Certificate | None = None
     reached: float | None = None
     """The sparsity that an emergent method came to before it was projected to its budget."""
+    file: Path | None = None
+    """The folder that a compacted network came from."""
+
+    @property
+    def prunes_weights(self) -> bool:
+        """Whether single weights were closed, which stay in the network as zeros."""
+        return bool(self.kept) and method_named(self.name).prunes == "weights"
 
     def parameters_kept(self, dense: nn.Module) -> float:
         """The fraction of the dense network's parameters that are left; closed weights are not."""
         whole = measure_size(dense).parameters
-        if self.kept and method_named(self.name).prunes == "weights":
+        if self.prunes_weights:
             return 1 - sum(int((~mask).sum()) for mask in self.kept.values()) / whole
         return measure_size(self.model).parameters / whole
 
@@ -167,7 +175,7 @@ def _narrowed(
     if name == bench.config.pruning.method:
         history += _finetune(bench, small.model, seed, teacher=teacher)
     file = mg.save(small, bench.folder(name, seed) / COMPACT)
-    return Trial(name, seed, mg.load(file), history, kept)
+    return Trial(name, seed, mg.load(file), history, kept, file=file)
 
 
 def _budget(pruning: PruningConfig) -> dict[str, Any]:
@@ -211,6 +219,7 @@ def _pruned(
         scores=scores,
         certificate=small.certificate,
         reached=pruner.reached,
+        file=file,
     )
 
 
