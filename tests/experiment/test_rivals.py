@@ -60,7 +60,7 @@ def test_every_method_goes_through(label: str, folder: Path) -> None:
         emergent = cls.budget_kind == "emergent"
         assert (record["sparsity_reached"] is not None) == emergent
         usual = 2 if cls.needs == "trained" else EPOCHS
-        assert len(record["epochs"]) == (6 if label == "lottery-ticket" else usual)
+        assert len(record["epochs"]) == (6 if label in ("lottery-ticket", "slimming") else usual)
     rows = compare_table.rows(records[job.name] for job in jobs)
     usual = 1.5 if METHODS[label].needs == "trained" else 1.0
     cost = {"lottery-ticket": 1.5, "spike-thrift": 2.0}.get(label, usual)  # which has a teacher

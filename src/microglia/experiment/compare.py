@@ -147,7 +147,9 @@ class CompareConfig:
             self.training, epochs=own.pop("epochs", self.training.epochs)
         )
         known = method_options(method_named(method))
-        options = {k: own.pop(k) for k in list(own) if k in known}
+        usual = method_named(method).usual_penalty
+        options = {"penalty": usual} if usual else {}
+        options |= {k: own.pop(k) for k in list(own) if k in known}
         pruning = {**self.pruning, **own, "method": method, "sparsity": sparsity}
         pruning["options"] = options
         return dataclasses.replace(

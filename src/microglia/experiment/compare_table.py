@@ -46,13 +46,16 @@ def _row(record: Record, dense: Record) -> Row:
     cls = METHODS.get(method)
     epochs = len(record["epochs"])
     config = record["config"]
-    if cls is not None and (builds_on_dense(cls) or config["pruning"].get("distill")):
+    pruning = config["pruning"]
+    if cls is not None and (
+        pruning.get("distill") or builds_on_dense(method, pruning.get("options", {}))
+    ):
         epochs += len(dense["epochs"])
     return {
         "data": config["data"]["source"],
         "network": f"{config['network']['name']} ×{config['network']['width']:g}",
         "T": config["network"]["T"],
-        "method": record["label"],
+        "method": _label(record),
         "granularity": cls.prunes if cls else "–",
         "sparsity": record["sparsity"],
         "sparsity_reached": record.get("sparsity_reached"),
@@ -72,6 +75,14 @@ def _row(record: Record, dense: Record) -> Row:
         "commit": record["commit"],
         "date": record["date"],
     }
+
+
+def _label(record: Record) -> str:
+    """What was run: a penalty that the paper trains with isn't left out in silence."""
+    method, pruning = record["method"], record["config"]["pruning"]
+    usual = METHODS[method].usual_penalty if method in METHODS else 0.0
+    bare = usual and not pruning.get("options", {}).get("penalty")
+    return record["label"] + (", without sparsity training" if bare else "")
 
 
 def _part(mine: Mapping[str, float], key: str, theirs: Mapping[str, float], whole: str) -> float:
@@ -95,8 +106,8 @@ def markdown(found: Sequence[Row]) -> str:
     """A line for each method at each sparsity, means over seeds with their spread."""
     lines = [
         "| method | prunes | sparsity | accuracy, % | points lost to dense, paired 95 % interval | "
-        "connectivity | synapses | SynOps | energy | size / CSR | latency / CSR | training | reached alone | seeds | "
-        "published |",
+        "connectivity | synapses | SynOps | energy | size / CSR | latency / CSR | training | "
+        "reached alone | seeds | published |",
         "|" + "---|" * 15,
     ]
     by_method: dict[tuple[Any, ...], list[Row]] = {}
