@@ -25,7 +25,7 @@ LABELS = sorted(name for name in METHODS if name not in ("random", "uniform-slim
 def small_jobs() -> list[Job]:
     """The comparison's own jobs, of one seed, on a few digits."""
     config = rivals.comparison(Tier(train_rows=None, epochs=EPOCHS, width=0.5, seeds=1))
-    return rivals.with_controls(
+    return rivals.in_order(
         dataclasses.replace(
             config,
             seeds=(0,),

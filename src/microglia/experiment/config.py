@@ -121,8 +121,8 @@ class PruningConfig:
     of the fine-tuning loss is `Distillation` from the dense network of the same seed. Methods that
     prune weights leave zeros; they are fine-tuned before they are compacted.
 
-    A method that acts on a trained network and has a penalty, as slimming's on the norms' scales, is
-    given one that was trained with it from the start where `options.penalty` is above 0.
+    A method that acts on a trained network and has a penalty, as slimming's on the norms' scales,
+    is given one that was trained with it from the start where `options.penalty` is above 0.
 
     `controls` are trained beside it: "dense"; "random", "uniform-slim" and "random-weights" at the
     parameters that the method reached. `options` go to the method as they are, such as
@@ -326,8 +326,8 @@ def check_seeds(seeds: tuple[int, ...]) -> None:
 
 def method_options(cls: type[Pruner]) -> list[str]:
     """What the method's constructor takes beyond the keys that every method has here."""
-    # Controls treat all layers alike, and so set the scope themselves; and no pruner's penalty is in
-    # the loss that they are trained with.
+    # Controls treat all layers alike, and so set the scope themselves; and no pruner's penalty is
+    # in the loss that they are trained with.
     closed = ["scope"] if cls.needs == "initialisation" else []
     closed += ["penalty"] if cls.needs == "initialisation" else []
     return [name for name in cls.settings() if name not in (*_SET_ELSEWHERE, *closed)]
