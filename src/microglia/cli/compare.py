@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from microglia.cli.jobs import list_done, say_missing
 from microglia.errors import ConfigError, DataError
 from microglia.experiment import compare_table
 from microglia.experiment.compare import CompareConfig
+from microglia.experiment.job import Job
 from microglia.experiment.results import read_results, run_in_processes, run_jobs
 from microglia.experiment.toml import read_table, set_key
-from microglia.experiment.tune import tune_all
+from microglia.experiment.tune import Found, tune_all
 from microglia.runtime import keep_freed_memory
 
 JOBS = "jobs"  # where networks are trained: searches start from the dense ones of the comparison
@@ -38,9 +40,11 @@ def compare(
     config = CompareConfig.from_table(table)
     folder = Path(config.output.directory)
     count = processes or config.compare.processes
+    found: dict[str, Found] = {}
     if trials is not None:
-        config = _tuned(console, config, trials, storage, folder, processes=count)
-    jobs = config.jobs()
+        found = _searched(console, config, trials, storage, folder, processes=count)
+        config = config.with_options({name: one.options for name, one in found.items()})
+    jobs = [_with_search(job, found) for job in config.jobs()]
     results = Path(config.output.results or folder / "results.jsonl")
     if list_jobs:
         list_done(console, jobs, results)
@@ -53,18 +57,23 @@ def compare(
             run_in_processes(jobs, count, results=results, folder=folder / JOBS)
     names = {job.name for job in jobs}
     records = [r for name, r in read_results(results).items() if name in names]
-    found = compare_table.rows(records)
-    if not found:
+    rows = compare_table.rows(records)
+    if not rows:
         raise DataError(f"'{results}' has no finished run of this comparison yet.")
     folder.mkdir(parents=True, exist_ok=True)
-    compare_table.write_csv(found, folder / "results.csv")
-    console.out(compare_table.markdown(found), highlight=False)
+    compare_table.write_csv(rows, folder / "results.csv")
+    console.out(compare_table.markdown(rows), highlight=False)
     console.out(str(folder / "results.csv"), highlight=False)
     if not only_table:
         say_missing(console, jobs, records)
 
 
-def _tuned(
+def _with_search(job: Job, found: Mapping[str, Found]) -> Job:
+    name = f"{job.label}-{job.sparsity:g}"
+    return dataclasses.replace(job, search=found[name].search) if name in found else job
+
+
+def _searched(
     console: Console,
     config: CompareConfig,
     trials: int,
@@ -72,8 +81,8 @@ def _tuned(
     folder: Path,
     *,
     processes: int,
-) -> CompareConfig:
-    """The config with the settings that did best on the validation images."""
+) -> dict[str, Found]:
+    """The settings that did best on the validation images, by method and sparsity."""
     if trials < 1:
         raise ConfigError(f"--tune: wanted at least 1 trial, got {trials}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +93,6 @@ def _tuned(
         folder=folder / JOBS,
         processes=processes,
     )
-    for name, options in found.items():
-        console.out(f"{name}: {options}", highlight=False)
-    return config.with_options(found)
+    for name, one in found.items():
+        console.out(f"{name}: {one.options}", highlight=False)
+    return found

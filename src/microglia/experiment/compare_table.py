@@ -29,7 +29,8 @@ def rows(records: Iterable[Record]) -> list[Row]:
 
     `loss` is points of accuracy below the dense network's; `cost` the epochs trained over its
     epochs, those of the dense network that a method starts or learns from included (what a teacher
-    says in each batch is not). What a record lacks is NaN.
+    says in each batch is not), and those of all trials of a search for its settings, which `tuned`
+    counts. What a record lacks is NaN.
     """
     records = list(records)
     dense = {(r["experiment"], r["seed"]): r for r in records if r["label"] == DENSE}
@@ -51,6 +52,8 @@ def _row(record: Record, dense: Record) -> Row:
         pruning.get("distill") or builds_on_dense(method, pruning.get("options", {}))
     ):
         epochs += len(dense["epochs"])
+    search = record.get("search") or {"trials": 0, "epochs": 0}
+    epochs += search["epochs"]
     return {
         "data": config["data"]["source"],
         "network": f"{config['network']['name']} ×{config['network']['width']:g}",
@@ -71,6 +74,7 @@ def _row(record: Record, dense: Record) -> Row:
         "latency": mine.get("latency_ratio", math.nan),
         "latency as CSR": mine.get("csr_latency_ratio", math.nan),
         "cost": epochs / len(dense["epochs"]) if dense["epochs"] else math.nan,
+        "tuned": search["trials"],
         "published": PUBLISHED.get(method, ""),
         "commit": record["commit"],
         "date": record["date"],
@@ -82,7 +86,7 @@ def _label(record: Record) -> str:
     method, pruning = record["method"], record["config"]["pruning"]
     usual = METHODS[method].usual_penalty if method in METHODS else 0.0
     bare = usual and not pruning.get("options", {}).get("penalty")
-    return record["label"] + (", without sparsity training" if bare else "")
+    return f"{record['label']}, without sparsity training" if bare else str(record["label"])
 
 
 def _part(mine: Mapping[str, float], key: str, theirs: Mapping[str, float], whole: str) -> float:
@@ -107,8 +111,8 @@ def markdown(found: Sequence[Row]) -> str:
     lines = [
         "| method | prunes | sparsity | accuracy, % | points lost to dense, paired 95 % interval | "
         "connectivity | synapses | SynOps | energy | size / CSR | latency / CSR | training | "
-        "reached alone | seeds | published |",
-        "|" + "---|" * 15,
+        "tuned | reached alone | seeds | published |",
+        "|" + "---|" * 16,
     ]
     by_method: dict[tuple[Any, ...], list[Row]] = {}
     for row in found:
@@ -142,6 +146,7 @@ def _line(method: str, granularity: str, sparsity: float, some: Sequence[Row]) -
         *(_mean(some, key, "×{:.3f}".format) for key in ("connectivity", *KEPT)),
         *(_with_csr(some, key) for key in ("size", "latency")),
         _mean(some, "cost", "×{:.2f}".format),
+        f"{tuned} trials" if (tuned := max(r["tuned"] for r in some)) else "–",
         f"{statistics.fmean(reached):.3f}" if reached else "–",
         str(len(some)),
         some[0]["published"] or "–",

@@ -36,8 +36,17 @@ KEYS = set(
     "epochs changes kept scores seconds certificate".split()
 )
 """What every record has."""
-LATER_KEYS = {"parameters_kept", "sparsity_reached", "activity"}
+LATER_KEYS = {"parameters_kept", "sparsity_reached", "activity", "search"}
 """What earlier records lack."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a method's settings were found on the validation images."""
+
+    trials: int
+    epochs: int
+    """Trained in all trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +65,8 @@ class Job:
     like: str | None = None
     dense_training: TrainingConfig | None = None
     """How the dense network of the seed is trained; None for as this one."""
+    search: Search | None = None
+    """What its settings come from; None where nothing was searched."""
 
     def __post_init__(self) -> None:
         if len(self.config.seeds) != 1:
@@ -126,6 +137,7 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
         "config": job.config.to_dict(),
         "parameters_kept": trial.parameters_kept(dense),
         "sparsity_reached": trial.reached,
+        "search": dataclasses.asdict(job.search) if job.search else None,
         "figures": {
             **clocks["this"].on(figures).summary(),
             **worth_of(trial, dense, clocks),
