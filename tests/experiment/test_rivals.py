@@ -104,3 +104,4 @@ def test_published_numbers_are_of_methods_that_exist_and_name_their_source() -> 
     for text in PUBLISHED.values():
         assert text.count("(") == text.count(")") >= 1
         assert re.search(r"20\d\d(, second-hand)?\)$", text), "the year of the source"
+        assert re.match(r"(CIFAR-10|CIFAR-100|Tiny-ImageNet|N-MNIST|DVS128 Gesture): ", text)

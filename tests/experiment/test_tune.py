@@ -86,7 +86,7 @@ def test_the_comparison_goes_on_from_the_dense_network_of_the_search(
     rows = {row["method"]: row for row in compare_table.rows(records.values())}
     assert rows["weight-magnitude"]["cost"] == 1 + 2 + 2, "the dense one, itself, its trial"
     assert [row["tuned"] for row in rows.values()].count(0) == len(rows) - 1
-    assert "| 1 trials |" in compare_table.markdown(list(rows.values()))
+    assert "| ×5.00 | 1 |" in compare_table.markdown(list(rows.values()))
 
 
 def test_a_search_goes_the_same_way_again_and_no_two_trials_draw_the_same(

@@ -11,7 +11,7 @@ from typing import Any
 
 from microglia.experiment.config import DENSE, builds_on_dense
 from microglia.experiment.job import Record
-from microglia.experiment.published import PUBLISHED
+from microglia.experiment.published import LACKING, PUBLISHED
 from microglia.experiment.statistics import mean_and_spread, paired_difference
 from microglia.methods import METHODS
 
@@ -33,13 +33,18 @@ def rows(records: Iterable[Record]) -> list[Row]:
     counts. What a record lacks is NaN.
     """
     records = list(records)
-    dense = {(r["experiment"], r["seed"]): r for r in records if r["label"] == DENSE}
+    dense = {_setting(r): r for r in records if r["label"] == DENSE}
     found = []
     for record in records:
-        reference = dense.get((record["experiment"], record["seed"]))
+        reference = dense.get(_setting(record))
         if reference is not None:
             found.append(_row(record, reference))
     return found
+
+
+def _setting(record: Record) -> tuple[Any, ...]:
+    """What a network and its dense one have in common."""
+    return record["experiment"], record["config"]["network"]["T"], record["seed"]
 
 
 def _row(record: Record, dense: Record) -> Row:
@@ -76,6 +81,7 @@ def _row(record: Record, dense: Record) -> Row:
         "cost": epochs / len(dense["epochs"]) if dense["epochs"] else math.nan,
         "tuned": search["trials"],
         "published": PUBLISHED.get(method, ""),
+        "lacking": LACKING.get(method, ""),
         "commit": record["commit"],
         "date": record["date"],
     }
@@ -106,22 +112,31 @@ def tables(records: Iterable[Record]) -> str:
     return markdown(rows(records))
 
 
+COLUMNS = (
+    "data | network | T | method | prunes | sparsity | dense, % | accuracy, % | "
+    "points lost to dense, paired 95 % interval | connectivity | synapses | SynOps | energy | "
+    "size / CSR | latency / CSR | training | tuning trials | reached alone | seeds | published"
+)
+LEGEND = (
+    "×: of the dense network of the same seed. Size and latency are of the compact network, and "
+    "after the slash with its layers of few weights as CSR matrices. Training counts the dense "
+    "network's epochs where a method builds on it, and those of all trials of tuning. Published: "
+    "as papers report it, of their networks and training."
+)
+
+
 def markdown(found: Sequence[Row]) -> str:
-    """A line for each method at each sparsity, means over seeds with their spread."""
-    lines = [
-        "| method | prunes | sparsity | accuracy, % | points lost to dense, paired 95 % interval | "
-        "connectivity | synapses | SynOps | energy | size / CSR | latency / CSR | training | "
-        "tuned | reached alone | seeds | published |",
-        "|" + "---|" * 16,
-    ]
+    """A line for each method at each sparsity, means over seeds with their spread; then notes."""
+    lines = [f"| {COLUMNS} |", "|" + "---|" * len(COLUMNS.split(" | "))]
     by_method: dict[tuple[Any, ...], list[Row]] = {}
     for row in found:
         if row["method"] != DENSE:
-            key = (row["data"], row["network"], row["granularity"], row["sparsity"], row["method"])
+            place = row["data"], row["network"], row["T"]
+            key = (*place, row["granularity"], row["sparsity"], row["method"])
             by_method.setdefault(key, []).append(row)
-    for (*_, granularity, sparsity, method), some in sorted(by_method.items()):
-        lines.append(_line(method, granularity, sparsity, some))
-    return "\n".join([*_headings(found), "", *lines]) + "\n"
+    lines += [_line(key, some) for key, some in sorted(by_method.items())]
+    notes = {f"{row['method']}: {row['lacking']}.": None for row in found if row["lacking"]}
+    return "\n".join([*_headings(found), "", *lines, "", " ".join([LEGEND, *notes])]) + "\n"
 
 
 def _headings(found: Sequence[Row]) -> list[str]:
@@ -134,19 +149,23 @@ def _headings(found: Sequence[Row]) -> list[str]:
     return [f"Dense, {name}: {mean_and_spread(a)} %, {len(a)} seeds." for name, a in dense.items()]
 
 
-def _line(method: str, granularity: str, sparsity: float, some: Sequence[Row]) -> str:
+def _line(key: tuple[Any, ...], some: Sequence[Row]) -> str:
+    """Of one data set, network, T, granularity, sparsity and method."""
+    *place, granularity, sparsity, method = key
     lost = paired_difference(_by_seed(some, "accuracy"), _by_seed(some, "dense_accuracy"))
     reached = [r["sparsity_reached"] for r in some if r["sparsity_reached"] is not None]
     cells = [
+        *map(str, place),
         method,
         granularity,
         f"{sparsity:g}",
+        f"{statistics.fmean(r['dense_accuracy'] for r in some):.2f}",
         mean_and_spread([r["accuracy"] for r in some]),
         lost.text() if lost else "–",
         *(_mean(some, key, "×{:.3f}".format) for key in ("connectivity", *KEPT)),
         *(_with_csr(some, key) for key in ("size", "latency")),
         _mean(some, "cost", "×{:.2f}".format),
-        f"{tuned} trials" if (tuned := max(r["tuned"] for r in some)) else "–",
+        str(tuned) if (tuned := max(r["tuned"] for r in some)) else "–",
         f"{statistics.fmean(reached):.3f}" if reached else "–",
         str(len(some)),
         some[0]["published"] or "–",
