@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 
 from microglia.cli import run
 from microglia.errors import ConfigError
@@ -192,6 +193,18 @@ latency_batch = 4
     assert capsys.readouterr().out.count("done  ") == 2
     assert json.loads(before.splitlines()[0])["label"] == "dense"
     assert (tmp_path / "out" / "results.csv").is_file()
+
+    def locked(found: Any, path: Path) -> None:
+        """Who else read before could write after, and a finished run be missing."""
+        with pytest.raises(Timeout):
+            FileLock(path.with_name(".results.csv.lock"), is_singleton=False).acquire(
+                blocking=False
+            )
+
+    monkeypatch.setattr(compare_table, "write_csv", locked)
+    assert run(["compare", str(file), "--table"]) == 0
+    (tmp_path / "out" / "results.jsonl").unlink()
+    assert run(["compare", str(file), "--table"]) != 0, "nothing to write"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from typing import Any
 
+import pytest
 from records import record
 
+from microglia.errors import DataError
 from microglia.experiment import compare_table
 
 
@@ -57,3 +61,23 @@ def test_sizes_and_times_as_csr_stand_where_they_were_measured() -> None:
     sca, stds = cells(compare_table.tables([dense, old, new]))
     assert (sca["size / CSR"], sca["latency / CSR"]) == ("×0.50", "×0.75")
     assert (stds["size / CSR"], stds["latency / CSR"]) == ("×1.00 / ×0.20", "×0.75 / ×1.50")
+
+
+def test_a_csv_that_fails_half_way_leaves_the_one_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = compare_table.rows([record("dense", 0.0, 0, 0.8), record("stds", 0.5, 0, 0.7)])
+    path = tmp_path / "results.csv"
+    compare_table.write_csv(rows, path)
+    with path.open(encoding="utf-8", newline="") as file:
+        assert [row["method"] for row in csv.DictReader(file)] == ["dense", "stds"]
+    before = path.read_bytes()
+
+    def full(self: Any, rows: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", full)
+    with pytest.raises(DataError, match=r"results\.csv.*No space left"):
+        compare_table.write_csv(rows, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from filelock import FileLock
 from rich.console import Console
 
 from microglia.cli.jobs import list_done, say_missing
 from microglia.errors import ConfigError, DataError
 from microglia.experiment import compare_table
 from microglia.experiment.compare import CompareConfig
-from microglia.experiment.job import Job
+from microglia.experiment.config import DENSE
+from microglia.experiment.job import Job, Record
 from microglia.experiment.results import read_results, run_in_processes, run_jobs
 from microglia.experiment.toml import read_table, set_key
 from microglia.experiment.tune import Found, tune_all
 from microglia.runtime import keep_freed_memory
 
+CSV = "results.csv"
 JOBS = "jobs"  # where networks are trained: searches start from the dense ones of the comparison
 
 
@@ -55,17 +58,24 @@ def compare(
             run_jobs(jobs, results=results, folder=folder / JOBS, progress=progress)
         else:
             run_in_processes(jobs, count, results=results, folder=folder / JOBS)
-    names = {job.name for job in jobs}
-    records = [r for name, r in read_results(results).items() if name in names]
-    rows = compare_table.rows(records)
-    if not rows:
-        raise DataError(f"'{results}' has no finished run of this comparison yet.")
     folder.mkdir(parents=True, exist_ok=True)
-    compare_table.write_csv(rows, folder / "results.csv")
+    with FileLock(folder / f".{CSV}.lock"):  # of two comparisons, who reads last also writes last
+        records = _records(jobs, results)
+        rows = compare_table.rows(records)
+        compare_table.write_csv(rows, folder / CSV)
     console.out(compare_table.markdown(rows), highlight=False)
-    console.out(str(folder / "results.csv"), highlight=False)
+    console.out(str(folder / CSV), highlight=False)
     if not only_table:
         say_missing(console, jobs, records)
+
+
+def _records(jobs: Sequence[Job], results: Path) -> list[Record]:
+    """Those of the comparison that are there, a dense one among them."""
+    names = {job.name for job in jobs}
+    records = [r for name, r in read_results(results).items() if name in names]
+    if not any(r["label"] == DENSE for r in records):
+        raise DataError(f"'{results}' has no finished run of this comparison yet.")
+    return records
 
 
 def _with_search(job: Job, found: Mapping[str, Found]) -> Job:

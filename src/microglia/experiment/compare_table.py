@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import math
 import statistics
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from microglia.errors import DataError
 from microglia.experiment.config import DENSE, builds_on_dense
 from microglia.experiment.job import Record
 from microglia.experiment.published import LACKING, PUBLISHED
@@ -100,11 +102,22 @@ def _part(mine: Mapping[str, float], key: str, theirs: Mapping[str, float], whol
 
 
 def write_csv(found: Sequence[Row], path: Path) -> None:
-    """The rows as a file with a heading."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(found[0]) if found else [])
-        writer.writeheader()
-        writer.writerows(found)
+    """The rows as a file with a heading, which takes the place of another whole or not at all.
+
+    Raises:
+        DataError: the file can't be written.
+    """
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with scratch.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(found[0]) if found else [])
+            writer.writeheader()
+            writer.writerows(found)
+        scratch.replace(path)
+    except OSError as error:
+        raise DataError(f"'{path}' could not be written ({error.strerror}).") from error
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def tables(records: Iterable[Record]) -> str:
