@@ -644,3 +644,37 @@ def test_report_draws_finished_runs(shell: Shell, finished: Path) -> None:
         assert word in names
     says(shell, shell("report", str(finished), "--out", "there"), "--overwrite")
     says(shell, shell("report", "nowhere"), "'nowhere' is not there")
+
+
+LNP = """
+controls = ["random"]
+seconds = 0.3
+values = 400
+[network]
+neurons = 60
+wiring = { neighbours = 12 }
+weight = 0.2
+[pruning]
+sparsity = 0.7
+calibrate = "deviation"
+[output]
+directory = "run"
+"""
+
+
+def test_lnp_prints_its_steps_and_inspect_reads_what_it_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lnp.toml").write_text(LNP)
+    assert run(["lnp", "lnp.toml", "--pruning.sparsity", "0.5", "--network.fed", "0.3"]) == 0
+    said = capsys.readouterr()
+    assert "I: 60 neurons, 360 synapses" in said.err
+    assert "memory capacity" in said.out
+    assert run(["inspect", "run", "--lyapunov"]) == 0
+    assert "λ_1" in capsys.readouterr().out
+    assert run(["lnp", "lnp.toml", "--out", "x", "--network.fedd", "1"]) == 2
+    assert "network.fed" in capsys.readouterr().err
+    assert run(["lnp"]) == 2
+    assert run(["inspect", "digits", "--lyapunov"]) == 2
+    assert "no recurrent layer" in capsys.readouterr().err

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 import microglia as mg
+from microglia.frameworks import RecurrentNetwork, register_recurrent
+from microglia.frameworks.recurrent import from_factors
 from microglia.gates import Gates
 from microglia.networks.lsnn import LSNN
 from microglia.structure import Structure
@@ -272,6 +274,20 @@ class Adaptive(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.lsnn(x.unsqueeze(0).repeat(self.T, *[1] * x.dim()))
+
+
+def read_plain_recurrent(module: PlainRecurrent, dt: float) -> RecurrentNetwork:
+    """Its network: the leak is 0.8, the current isn't scaled."""
+    back, into, bias = (
+        value.detach().double().cpu().numpy()
+        for value in (module.w_rec.weight, module.w_in.weight, module.w_in.bias)
+    )
+    return from_factors(
+        beta=0.8, weights=back, inputs=into, bias=bias, threshold=1.0, reset="zero", dt=dt
+    )
+
+
+register_recurrent(PlainRecurrent, read_plain_recurrent, weight="w_rec.weight")
 
 
 class Plain(nn.Module):

@@ -19,12 +19,13 @@ from microglia.errors import (
     TrainingError,
 )
 from microglia.frameworks import register_neuron, reset
-from microglia.lyapunov import lyapunov_spectrum
+from microglia.lyapunov import LNPConfig, lyapunov_spectrum, prune_recurrent
 from microglia.methods import (
     ADMM,
     DPAP,
     ESL,
     LAMP,
+    LNP,
     METHODS,
     NDSNN,
     PCA,
@@ -58,6 +59,7 @@ __all__ = [
     "DPAP",
     "ESL",
     "LAMP",
+    "LNP",
     "METHODS",
     "NDSNN",
     "PCA",
@@ -73,6 +75,7 @@ __all__ = [
     "DeepR",
     "GradR",
     "HardConcrete",
+    "LNPConfig",
     "LotteryTicket",
     "Magnitude",
     "MicrogliaError",
@@ -90,6 +93,7 @@ __all__ = [
     "certify",
     "load",
     "lyapunov_spectrum",
+    "prune_recurrent",
     "register_neuron",
     "regrow",
     "reset",

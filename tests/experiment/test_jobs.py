@@ -14,8 +14,7 @@ from filelock import FileLock
 from scipy import stats
 
 from microglia.errors import ConfigError, DataError
-from microglia.experiment import RunConfig, markdown, recipes, rivals, sca_paper
-from microglia.experiment import results as results_module
+from microglia.experiment import RunConfig, lnp_paper, markdown, recipes, rivals, sca_paper
 from microglia.experiment.job import Job
 from microglia.experiment.lines import append_line, read_lines
 from microglia.experiment.results import LOCK, check_same, read_results, run_jobs
@@ -74,7 +73,7 @@ def test_each_job_leaves_one_line(finished: Path) -> None:
 
 def test_nothing_is_done_twice(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (finished / "r.jsonl").read_text()
-    monkeypatch.setattr(results_module, "do", lambda *_, **__: pytest.fail("done again"))
+    monkeypatch.setattr(Job, "do", lambda *_, **__: pytest.fail("done again"))
     run_jobs(jobs(), results=finished / "r.jsonl", folder=finished / "work", progress=False)
     assert (finished / "r.jsonl").read_text() == before
 
@@ -260,7 +259,12 @@ def test_dense_networks_alone_are_compared_with_the_first() -> None:
 
 def test_records_of_the_repository_are_of_jobs_that_exist() -> None:
     results = Path(__file__).parents[2] / "results"
-    lists = {"sca": sca_paper.jobs, "recipes": recipes.jobs, "rivals": rivals.jobs}
+    lists: dict[str, Any] = {
+        "sca": sca_paper.jobs,
+        "recipes": recipes.jobs,
+        "rivals": rivals.jobs,
+        "lnp": lnp_paper.jobs,
+    }
     for path in (path for name in lists for path in results.glob(f"{name}-?.jsonl")):
         jobs = lists[path.stem[:-2]]
         known: dict[str, Any] = {j.name: j for j in jobs(path.stem[-1])}

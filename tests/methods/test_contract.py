@@ -19,6 +19,14 @@ from zoo import CASES, make
 
 NETWORKS = ["chain", "pre-activation", "snnTorch"]
 EVERY = 3
+WITH_RECURRENCE = {
+    "chain": "recurrent, multi-step",
+    "pre-activation": "recurrent, hand-written",
+    "snnTorch": "snnTorch",
+    "recurrent, adaptive": "recurrent, hand-written",
+}
+"""What stands for each network with a method that prunes recurrent synapses alone."""
+
 NO_NORM = {"chain": ["body.10"], "pre-activation": [], "snnTorch": ["conv2", "fc1"]}
 """Layers that a score of norms can't rank, and refuses."""
 
@@ -38,9 +46,11 @@ class Loop:
     """A network, its data, its optimizer and a pruner, stepped by hand."""
 
     def __init__(self, cls: type[Pruner], network: str, *, seed: int = 0, **settings: Any) -> None:
-        self.model, _ = make(network, T=2, seed=seed)
+        case = CASES[network_for(cls, network)]
+        self.model, _ = make_for(cls, network, seed=seed)
+        self.time_first = case.time_first
         g = torch.Generator().manual_seed(seed)
-        shape = (6, *CASES[network].shape[1:])
+        shape = (2, 6, *case.shape[1:]) if case.time_first else (6, *case.shape[1:])
         self.x, self.y = torch.rand(shape, generator=g), torch.randint(5, (6,), generator=g)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
         if cls.needs == "training":
@@ -49,13 +59,18 @@ class Loop:
             settings.setdefault("until", EVERY)
         if cls.name == "slimming":
             settings["protect"] = [*settings.get("protect", []), *NO_NORM[network]]
-        settings = {"example_input": self.x[:2], "seed": seed} | SOON.get(cls.name, {}) | settings
+        settings = {"example_input": self.example, "seed": seed} | SOON.get(cls.name, {}) | settings
         self.pruner = cls(self.model, optimizer=self.optimizer, **settings)
+
+    @property
+    def example(self) -> Tensor:
+        return self.x[:, :2] if self.time_first else self.x[:2]
 
     def logits(self, model: nn.Module) -> Tensor:
         mg.reset(model)
         out = model(self.x)
-        return out[1].mean(0) if isinstance(out, tuple) else out
+        out = out[1] if isinstance(out, tuple) else out
+        return out.mean(0) if out.dim() > 2 else out
 
     def backward(self) -> None:
         loss = cross_entropy(self.logits(self.model), self.y) + self.pruner.penalty()
@@ -77,6 +92,15 @@ class Loop:
         else:
             self.run(EVERY)
         return self.pruner
+
+
+def network_for(method: type[Pruner], network: str) -> str:
+    """The network of the zoo that a method is tried on."""
+    return WITH_RECURRENCE[network] if method.recurrent_only else network
+
+
+def make_for(method: type[Pruner], network: str, *, seed: int = 0) -> tuple[nn.Module, Tensor]:
+    return make(network_for(method, network), T=2, seed=seed)
 
 
 def emerges(method: type[Pruner]) -> bool:
@@ -179,7 +203,7 @@ def test_compacted_computes_what_masked_computes(method: type[Pruner], network: 
 
 
 def test_detach_gives_the_users_own_network_back(method: type[Pruner]) -> None:
-    plain, _ = make("chain")
+    plain, _ = make_for(method, "chain")
     loop = Loop(method, "chain", sparsity=0.5)
     loop.prune()
     loop.pruner.detach()
@@ -270,7 +294,7 @@ def test_settings_out_of_range_are_refused(method: type[Pruner]) -> None:
 
 
 def test_a_refused_network_is_left_alone(method: type[Pruner]) -> None:
-    model, x = make("chain")
+    model, x = make_for(method, "chain")
     keys = list(model.state_dict())
     settings = needed(method, model)
     with pytest.raises(mg.ConfigError):
@@ -292,7 +316,7 @@ WRONG: dict[str, Any] = {
 def test_a_setting_of_the_wrong_kind_leaves_the_network_alone(
     method: type[Pruner], name: str
 ) -> None:
-    model, x = make("chain")
+    model, x = make_for(method, "chain")
     keys = list(model.state_dict())
     settings = needed(method, model) | {"example_input": x, name: WRONG[name]}
     settings |= {} if name == "target" else {"sparsity": 0.5}
@@ -302,13 +326,13 @@ def test_a_setting_of_the_wrong_kind_leaves_the_network_alone(
 
 
 def test_what_is_no_network_is_refused(method: type[Pruner]) -> None:
-    settings = needed(method, make("chain")[0])
+    settings = needed(method, make_for(method, "chain")[0])
     with pytest.raises(mg.ConfigError, match="wanted a network"):
         method(None, example_input=torch.rand(2), sparsity=0.5, **settings)  # type: ignore[arg-type]
 
 
 def test_an_optimizer_of_another_network_is_refused(method: type[Pruner]) -> None:
-    (model, x), (other, _) = make("chain"), make("chain")
+    (model, x), (other, _) = make_for(method, "chain"), make_for(method, "chain")
     settings = needed(method, model) | {"optimizer": torch.optim.SGD(other.parameters(), lr=0.1)}
     with pytest.raises(mg.ConfigError, match="none of the network's parameters"):
         method(model, example_input=x, sparsity=0.5, **settings)
@@ -325,9 +349,9 @@ def test_an_optimizer_that_never_steps_is_noticed(method: type[Pruner]) -> None:
 def test_a_network_holds_one_pruner_at_a_time(method: type[Pruner]) -> None:
     loop = Loop(method, "chain", sparsity=0.5)
     with pytest.raises(mg.ConfigError, match="detach"):
-        mg.Random(loop.model, example_input=loop.x[:2], sparsity=0.5)
+        mg.Random(loop.model, example_input=loop.example, sparsity=0.5, linear=True)
     loop.pruner.detach()
-    mg.Random(loop.model, example_input=loop.x[:2], sparsity=0.5)
+    mg.Random(loop.model, example_input=loop.example, sparsity=0.5, linear=True)
 
 
 def test_a_state_of_another_method_is_refused(method: type[Pruner]) -> None:

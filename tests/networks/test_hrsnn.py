@@ -15,6 +15,8 @@ from torch import Tensor, nn
 import microglia as mg
 from microglia.errors import ConfigError
 from microglia.frameworks import RecurrentNetwork, recurrent_network
+from microglia.lyapunov import LNPConfig, prune_recurrent
+from microglia.lyapunov.noise import smooth_noise
 from microglia.networks import (
     CHRSNN,
     HRSNN,
@@ -270,8 +272,8 @@ def test_the_defaults_are_the_operating_point() -> None:
     np.testing.assert_allclose(W.data[~inhibits].mean(), 0.06, rtol=0.03)
     np.testing.assert_allclose(W.data[inhibits].mean(), -0.24, rtol=0.03)
     np.testing.assert_allclose(np.log(np.abs(W.data[inhibits])).std(), 0.8, rtol=0.03)
-    rate = simulate(net, T=2000, noise=0.3).counts().mean() / 2
-    assert 15 < rate < 35
+    drive = smooth_noise(4, duration=4.0, dt=net.dt, generator=np.random.default_rng(0))
+    assert 15 < simulate(net, drive).counts().mean() / 4 < 40
 
 
 @pytest.mark.parametrize(("N", "K", "rewiring"), [(50, 7, 0.0), (200, 20, 0.3), (30, 29, 0.5)])
@@ -392,3 +394,22 @@ def test_nothing_is_as_large_as_a_dense_matrix() -> None:
 def test_bad_input_is_said_in_words(build: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build()
+
+
+@pytest.mark.parametrize("neurons", [0.0, 0.3])
+def test_a_pruned_network_is_the_smaller_module(neurons: float) -> None:
+    """Of the neurons that stay, with the synapses that stay times one gain."""
+    config = HRSNNConfig(neurons=60, inputs=3, wiring=SmallWorld(neighbours=12), weight=0.2)
+    net = HRSNN(config, seed=1, dtype=torch.float64)
+    settings = LNPConfig(sparsity=0.75, neurons=neurons, calibrate="deviation")
+    how = prune_recurrent(net, settings, seed=2)
+    small = HRSNN(how.network, dtype=torch.float64)
+    E = len(net.recurrent.values)
+    assert len(small.recurrent.values) == round(0.25 * E)
+    assert len(small.bias) == 60 - round(60 * neurons) == len(how.neurons)
+    part = net.recurrent_network().of(how.neurons).weights.toarray()
+    mine = small.recurrent.matrix().toarray()
+    assert np.allclose(mine[mine != 0], how.gain * part[mine != 0])
+    assert small(torch.rand(20, 2, 3, dtype=torch.float64)).sum() > 0
+    again = prune_recurrent(net, settings, seed=2)
+    assert np.array_equal(again.network.weights.data, how.network.weights.data)

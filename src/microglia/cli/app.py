@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from microglia.cli import examples, report
+from microglia.cli import examples, lnp, report
 from microglia.cli.options import (
     ANY_KEY,
     Device,
@@ -180,7 +180,8 @@ def reproduce(
     paper: Annotated[
         str,
         typer.Argument(
-            help="Which: sca, the paper's; recipes, norms and losses; rivals, all methods."
+            help="Which: sca, the paper's; recipes, norms and losses; rivals, all methods; lnp, "
+            "untrained recurrent networks."
         ),
     ],
     tier: Annotated[str, typer.Option(help="s (minutes a network), m, or g (for a GPU).")] = "s",
@@ -309,12 +310,25 @@ def inspect(
     size: Annotated[int | None, typer.Option(help="Side of its images; 32, digits 8.")] = None,
     steps: Annotated[int | None, typer.Option("--T", help="Timesteps; 4.")] = None,
     width: Annotated[float | None, typer.Option(help="Multiplies the channels.")] = None,
+    lyapunov: Annotated[
+        bool, typer.Option("--lyapunov", help="Of a recurrent network: its leading exponents.")
+    ] = False,
 ) -> None:
-    """Print what a network is made of: parameters, and the groups of channels that go together."""
+    """Print what a network is made of: parameters, and the groups of channels that go together.
+
+    Of a network that `microglia lnp` left: neurons, synapses, and what each step did.
+    """
     from microglia.cli import commands
 
     commands.inspect(
-        Console(), target, classes=classes, channels=channels, size=size, T=steps, width=width
+        Console(),
+        target,
+        classes=classes,
+        channels=channels,
+        size=size,
+        T=steps,
+        width=width,
+        lyapunov=lyapunov,
     )
 
 
@@ -340,6 +354,7 @@ def measure(
 
 
 app.command(epilog=report.EXAMPLES)(report.report)
+app.command(epilog=lnp.EXAMPLES, context_settings=ANY_KEY)(lnp.lnp)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from rich.table import Table
 from torch import nn
 
 import microglia as mg
+from microglia.cli.recurrent import find_recurrent, print_exponents, print_recurrent
 from microglia.cli.saved import Saved, find_saved
 from microglia.data import Batches, Images, load_images
 from microglia.errors import ConfigError, DataError, nearest
@@ -148,6 +149,7 @@ def inspect(
     size: int | None,
     T: int | None,
     width: float | None,
+    lyapunov: bool = False,
 ) -> None:
     """Print parameters and structure of a network by name, or of a saved one."""
     given = {"classes": classes, "channels": channels, "size": size, "T": T, "width": width}
@@ -164,6 +166,8 @@ def inspect(
         named = build(target, **settings)
         shape = (2, settings["channels"], settings["size"], settings["size"])
         _print_structure(console, named, example=torch.rand(shape))
+        if lyapunov:
+            print_exponents(console, named)
         return
     if not Path(target).exists():
         raise DataError(
@@ -174,11 +178,16 @@ def inspect(
             f"{', '.join(f'--{name}' for name in given)}: '{target}' is a saved network, which has "
             "its own"
         )
+    if recurrent := find_recurrent(Path(target)):
+        print_recurrent(console, recurrent, lyapunov=lyapunov)
+        return
     saved = find_saved(Path(target))
     model, kept, certificate = saved.load(), _kept_table(saved), saved.certificate()
     _print_structure(console, model, example=saved.example())
     console.print(kept)
     console.print(f"certified: {certificate}", highlight=False, soft_wrap=True)
+    if lyapunov:
+        print_exponents(console, model)
 
 
 def measure(

@@ -65,6 +65,8 @@ INSPECT = """
   microglia inspect preresnet18 --width 0.25 --classes 100
 
   microglia inspect runs/demo
+
+  microglia inspect runs/lnp-demo --lyapunov
 """
 
 MEASURE = """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from microglia.experiment.job import Job, Record
-from microglia.experiment.results import read_results
+from microglia.experiment.job import Record
+from microglia.experiment.results import Job, read_results
 
 
 def list_done(console: Console, jobs: Iterable[Job], results: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -11,20 +12,24 @@ from microglia.cli.jobs import list_done, say_missing
 from microglia.errors import ConfigError, nearest
 from microglia.experiment import (
     compare_table,
+    lnp_paper,
+    lnp_tables,
     markdown,
     recipes,
     rivals,
     sca_paper,
 )
 from microglia.experiment.chapters import chapters
-from microglia.experiment.results import read_results, run_jobs
+from microglia.experiment.job import Record
+from microglia.experiment.results import Job, read_results, run_jobs
 from microglia.report import write_chapters
 from microglia.runtime import keep_freed_memory
 
-PAPERS = {
+PAPERS: dict[str, tuple[Callable[[str], Sequence[Job]], Callable[[Iterable[Record]], str]]] = {
     "sca": (sca_paper.jobs, markdown.tables),
     "recipes": (recipes.jobs, markdown.tables),
     "rivals": (rivals.jobs, compare_table.tables),
+    "lnp": (lnp_paper.jobs, lnp_tables.tables),
 }
 """What can be reproduced: its jobs at a tier, and the tables of their records."""
 

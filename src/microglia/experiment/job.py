@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 from torch import nn
 
-from microglia.errors import ConfigError
+from microglia.errors import ConfigError, DataError
 from microglia.experiment.bench import Bench
 from microglia.experiment.clocked import clocked
 from microglia.experiment.config import DENSE, PruningConfig, RunConfig
@@ -38,6 +38,7 @@ KEYS = set(
 """What every record has."""
 LATER_KEYS = {"parameters_kept", "sparsity_reached", "activity", "search"}
 """What earlier records lack."""
+REMEDY = "Another version of microglia wrote it: use that one, or name another results file."
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,37 @@ class Job:
             return [dense]
         return [dense, name_of(self.experiment, self.like, self.sparsity, self.seed)]
 
+    def do(self, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:
+        """See `do`."""
+        return do(self, done, folder=folder, progress=progress)
+
+    def differs_from(self, record: Record, *, where: str) -> list[str]:
+        """In what settings its config is not that of a record."""
+        return self.config.differs_from(read_config(record["config"], where=where))
+
 
 def name_of(experiment: str, label: str, sparsity: float, seed: int) -> str:
     """The name of a job."""
     what = label if label == DENSE else f"{label}-{sparsity:g}"
     return f"{experiment}/{what}-seed{seed}"
+
+
+def read_config(table: dict[str, Any], *, where: str) -> RunConfig:
+    """The config of a record.
+
+    Raises:
+        DataError: it has settings that this version doesn't know.
+    """
+
+    def without_none(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: without_none(v) for k, v in value.items() if v is not None}
+        return value
+
+    try:
+        return RunConfig.from_table(without_none(table))
+    except ConfigError as error:
+        raise DataError(f"{where}: its config can't be read ({error}). {REMEDY}") from error
 
 
 def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:

@@ -14,10 +14,9 @@ from typing import Any
 
 from microglia.errors import DataError
 from microglia.experiment.config import DENSE, RunConfig
-from microglia.experiment.job import Record, name_of
+from microglia.experiment.job import Record, name_of, read_config
 from microglia.experiment.left_behind import left_behind
 from microglia.experiment.lines import read_lines
-from microglia.experiment.results import read_config
 from microglia.experiment.run_dir import TABLE
 
 LABELS = {"sca": "SCA"}
@@ -69,7 +68,11 @@ def _sources(path: Path) -> Iterable[_Source]:
         return [_of_directory(path)]
     if not path.is_dir():
         raise DataError(f"'{path}' is not there; name a run directory or a results file (.jsonl).")
-    runs = [p for p in sorted(path.iterdir()) if p.suffix == ".jsonl" or (p / TABLE).is_file()]
+    runs = [
+        p
+        for p in sorted(path.iterdir())
+        if (p.suffix == ".jsonl" and not _of_reservoirs(p)) or (p / TABLE).is_file()
+    ]
     if not runs:
         raise DataError(
             f"'{path}' is no run ({TABLE} is missing), and holds neither runs nor results files "
@@ -78,8 +81,19 @@ def _sources(path: Path) -> Iterable[_Source]:
     return [source for run in runs for source in _sources(run)]
 
 
+def _of_reservoirs(path: Path) -> bool:
+    """Whether a results file is of untrained recurrent networks, which have tables of their own."""
+    first = next(iter(read_lines(path)), None)
+    return isinstance(first, dict) and first.get("kind") == "reservoir"
+
+
 def _of_file(path: Path) -> list[_Source]:
     lines = read_lines(path)
+    if _of_reservoirs(path):
+        raise DataError(
+            f"'{path}' is of untrained recurrent networks; `microglia reproduce lnp --tables` "
+            "prints its tables."
+        )
     if not lines:
         raise DataError(f"'{path}' holds no result yet.")
     found, jobs = [], []

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
 
 from microglia.errors import ConfigError, DataError, MicrogliaError
-from microglia.experiment.config import RunConfig
-from microglia.experiment.job import KEYS, LATER_KEYS, Job, Record, do
+from microglia.experiment import reservoir_job
+from microglia.experiment.job import KEYS, LATER_KEYS, REMEDY, Record
 from microglia.experiment.lines import append_line, read_lines
 from microglia.experiment.processes import SPAWN, run_side_by_side
 from microglia.experiment.run_dir import LOCK
@@ -19,7 +19,29 @@ from microglia.experiment.run_dir import LOCK
 POLL = 2.0
 """Seconds between two looks at what another process is at."""
 
-_REMEDY = "Another version of microglia wrote it: use that one, or name another results file."
+FORMATS = {
+    "network": (KEYS, LATER_KEYS),
+    "reservoir": (reservoir_job.KEYS, frozenset[str]()),
+}
+"""What records of each kind have, and what earlier ones lack; without a kind it is a network."""
+
+
+class Job(Protocol):
+    """Something that one line of a results file is the record of."""
+
+    @property
+    def name(self) -> str:
+        """Unique in a results file."""
+
+    @property
+    def builds_on(self) -> Sequence[str]:
+        """Names of the jobs whose records it needs."""
+
+    def do(self, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:
+        """Its record."""
+
+    def differs_from(self, record: Record, *, where: str) -> Sequence[str]:
+        """In what settings its config is not that of a record."""
 
 
 def read_results(path: Path) -> dict[str, Record]:
@@ -34,11 +56,15 @@ def read_results(path: Path) -> dict[str, Record]:
             raise DataError(
                 f"{path}: line {number} is no record of a finished job; name another results file."
             )
-        missing, unknown = KEYS - set(record), set(record) - KEYS - LATER_KEYS
+        kind = record.get("kind", "network")
+        if kind not in FORMATS:
+            raise DataError(f"{path}: line {number} is of an unknown kind, '{kind}'. {REMEDY}")
+        keys, later = FORMATS[kind]
+        missing, unknown = keys - set(record), set(record) - keys - later
         if missing or unknown:
             what = [f"lacks {name}" for name in sorted(missing)]
             what += [f"has an unknown {name}" for name in sorted(unknown)]
-            raise DataError(f"{path}: line {number} {', '.join(what)}. {_REMEDY}")
+            raise DataError(f"{path}: line {number} {', '.join(what)}. {REMEDY}")
         records[record["name"]] = record
     return records
 
@@ -75,7 +101,7 @@ def _attempt(job: Job, *, results: Path, folder: Path, progress: bool) -> Outcom
                 return "was done"
             if not set(job.builds_on) <= set(done):
                 return "waits"
-            record = do(job, done, folder=folder, progress=progress)
+            record = job.do(done, folder=folder, progress=progress)
             _append(results, record)
             return "did"
     except Timeout:
@@ -126,30 +152,11 @@ def check_same(job: Job, record: Record, path: Path) -> None:
         DataError: its config is of another version.
     """
     line = [r["name"] for r in read_lines(path)].index(job.name) + 1
-    config = read_config(record["config"], where=f"{path}: line {line}, '{job.name}'")
-    if different := job.config.differs_from(config):
+    if different := job.differs_from(record, where=f"{path}: line {line}, '{job.name}'"):
         raise ConfigError(
             f"{path}: '{job.name}' was run with another config, in {', '.join(different)}. Name "
             "another results file."
         )
-
-
-def read_config(table: dict[str, Any], *, where: str) -> RunConfig:
-    """The config of a record.
-
-    Raises:
-        DataError: it has settings that this version doesn't know.
-    """
-
-    def without_none(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: without_none(v) for k, v in value.items() if v is not None}
-        return value
-
-    try:
-        return RunConfig.from_table(without_none(table))
-    except ConfigError as error:
-        raise DataError(f"{where}: its config can't be read ({error}). {_REMEDY}") from error
 
 
 def _append(path: Path, record: Record) -> None:

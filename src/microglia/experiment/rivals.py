@@ -59,7 +59,11 @@ def comparison(tier: Tier) -> CompareConfig:
             "seeds": list(range(SEEDS)),
             "pruning": {"until_epochs": UNTIL * tier.epochs},
             "compare": {
-                "methods": [name for name in METHODS if name not in CONTROLS],
+                "methods": [
+                    name
+                    for name, cls in METHODS.items()
+                    if name not in CONTROLS and not cls.recurrent_only
+                ],
                 "settings": _settings(tier),
             },
         }

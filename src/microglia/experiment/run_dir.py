@@ -39,23 +39,23 @@ def run_directory(config: RunConfig, *, resume: bool = False) -> Iterator[Path]:
         DataError: the disk is full, or the place cannot be written.
     """
     path, overwrite = Path(config.output.directory), config.output.overwrite
-    _refuse_to_lose(path, overwrite=overwrite)
+    refuse_to_lose(path, overwrite=overwrite)
     work = unfinished(path)
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     with working_alone(work, f"output.directory: '{path}'"):
         try:
             _begin(config, work, resume=resume, overwrite=overwrite)
             yield work
-            _refuse_to_lose(path, overwrite=overwrite)  # somebody may have made it meanwhile
+            refuse_to_lose(path, overwrite=overwrite)  # somebody may have made it meanwhile
             put_in_place(work, path)
             (path / LOCK).unlink(missing_ok=True)
         except OSError as error:
             if error.errno not in _UNWRITABLE:
                 raise
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
         finally:
             if not _worth_keeping(work):
                 shutil.rmtree(work, ignore_errors=True)
@@ -130,7 +130,7 @@ def _checkpoints(work: Path) -> bool:
     return any(has_checkpoint(folder) for folder in folders)
 
 
-def _refuse_to_lose(path: Path, *, overwrite: bool) -> None:
+def refuse_to_lose(path: Path, *, overwrite: bool) -> None:
     if not path.name:
         raise ConfigError(f"output.directory: '{path}' is no place for a run; name a new folder.")
     if not path.exists():
@@ -149,7 +149,7 @@ def _refuse_to_lose(path: Path, *, overwrite: bool) -> None:
         )
 
 
-def _cannot_write(path: Path, error: OSError) -> DataError:
+def cannot_write(path: Path, error: OSError) -> DataError:
     reason = "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror)
     return DataError(
         f"output.directory: '{path}' could not be written: {reason}. Nothing half written was left "

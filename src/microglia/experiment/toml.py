@@ -8,7 +8,7 @@ import tomllib
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from microglia.errors import ConfigError, DataError, nearest
 
@@ -97,6 +97,11 @@ def dump(config: Any) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
+def plain(config: Any) -> dict[str, Any]:
+    """The config as the table that a TOML file of it would be."""
+    return tomllib.loads(dump(config))
+
+
 def _dump_section(table: Mapping[str, Any], path: str, lines: list[str]) -> None:
     plain = {k: v for k, v in table.items() if not isinstance(v, Mapping) and v is not None}
     if plain and path:
@@ -120,6 +125,9 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, str):
         # A JSON string is a TOML basic string but for DEL, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Mapping):
+        pairs = [f"{_toml_key(k)} = {_toml_value(v)}" for k, v in value.items() if v is not None]
+        return "{" + ", ".join(pairs) + "}"
     return repr(value)
 
 
@@ -129,6 +137,11 @@ def _value(value: Any, hint: Any, *, where: str) -> Any:
             raise ConfigError(f"'{where}' is a section: write [{where}] and keys below it.")
         return from_table(hint, value, where=f"{where}.")
     options = _options(hint)
+    sections = [option for option in options if dataclasses.is_dataclass(option)]
+    if sections and isinstance(value, Mapping):
+        # Of several kinds of section the one that has most of the keys is meant.
+        kind: Any = max(sections, key=lambda one: len(value.keys() & get_type_hints(one).keys()))
+        return from_table(kind, value, where=f"{where}.")
     for option in options:
         fitted = _fit(value, option, where=where)
         if fitted is not None:
@@ -141,6 +154,10 @@ def _fit(value: Any, hint: Any, *, where: str) -> Any:
     origin = get_origin(hint) or hint
     if origin is Any:
         return value
+    if origin is Literal:
+        return value if isinstance(value, str) else None
+    if dataclasses.is_dataclass(hint):
+        return None
     if origin is bool or isinstance(value, bool):
         return value if origin is bool and isinstance(value, bool) else None
     if origin is float:
@@ -160,7 +177,7 @@ def _fit(value: Any, hint: Any, *, where: str) -> Any:
 
 def _read(text: str, hint: Any, *, where: str) -> Any:
     options = _options(hint)
-    if str in options:
+    if str in options or any(get_origin(option) is Literal for option in options):
         return text
     if len(options) == 1 and get_origin(options[0]) is tuple and not text.lstrip().startswith("["):
         items = [part.strip() for part in text.split(",") if part.strip()]
@@ -178,8 +195,9 @@ def _hint_of(cls: type[Any], dotted: str) -> Any:
     hint: Any = cls
     walked: list[str] = []
     for key in dotted.split("."):
-        if dataclasses.is_dataclass(hint):
-            hints = get_type_hints(hint)
+        kinds = [option for option in _options(hint) if dataclasses.is_dataclass(option)]
+        if kinds:
+            hints = {k: v for kind in reversed(kinds) for k, v in get_type_hints(kind).items()}
             if key not in hints:
                 known = [name for name, _ in keys(cls)]
                 raise ConfigError(f"Unknown key '{dotted}'.{nearest(dotted, known)}")
@@ -206,6 +224,10 @@ def _in_words(hint: Any) -> str:
 
 def _word(hint: Any) -> str:
     origin = get_origin(hint) or hint
+    if origin is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    if dataclasses.is_dataclass(hint):
+        return "a section"
     words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
     if origin is tuple:
         return f"a list ({_in_words(get_args(hint)[0])} each)"

@@ -31,6 +31,7 @@ from microglia.frameworks.kinds import (
 )
 from microglia.frameworks.recurrent import (
     RecurrentNetwork,
+    RecurrentWeight,
     register_recurrent,
     registered_reader,
 )
@@ -42,11 +43,13 @@ __all__ = [
     "NeuronKind",
     "Observation",
     "RecurrentNetwork",
+    "RecurrentWeight",
     "bare_copy",
     "first_tensor",
     "fresh_copy",
     "neuron_kind",
     "recurrent_network",
+    "recurrent_weights",
     "refuse_masked",
     "register_neuron",
     "register_recurrent",
@@ -137,15 +140,40 @@ def recurrent_network(module: nn.Module, dt: float = 1e-3) -> RecurrentNetwork:
 
 def _recurrent(module: nn.Module, dt: float) -> RecurrentNetwork | None:
     """The network of this very module, None where it has none."""
-    reader = registered_reader(module)
-    if reader is not None:
-        return reader(module, dt)
+    registered = registered_reader(module)
+    if registered is not None:
+        return registered[0](module, dt)
     own = getattr(module, "recurrent_network", None)
     if callable(own):
         network: RecurrentNetwork = own()
         return network
     for adapter in _adapters():
         found: RecurrentNetwork | None = adapter.recurrent(module, dt)
+        if found is not None:
+            return found
+    return None
+
+
+def recurrent_weights(model: nn.Module) -> dict[str, RecurrentWeight]:
+    """The recurrent layers whose synapses are a dense parameter of theirs, by module name.
+
+    Left out are others: elements fed back one by one, a linear layer between the recurrent one
+    and its neurons (whose W is a product), sparse synapses, classes registered without a weight.
+    """
+    found: dict[str, RecurrentWeight] = {}
+    for name, module in model.named_modules():
+        weight = _recurrent_weight(module)
+        if weight is not None:
+            found[name] = weight
+    return found
+
+
+def _recurrent_weight(module: nn.Module) -> RecurrentWeight | None:
+    registered = registered_reader(module)
+    if registered is not None:
+        return registered[1]
+    for adapter in _adapters():
+        found: RecurrentWeight | None = adapter.recurrent_weight(module)
         if found is not None:
             return found
     return None

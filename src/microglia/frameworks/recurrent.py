@@ -175,24 +175,36 @@ def from_factors(
     )
 
 
+@dataclass(frozen=True)
+class RecurrentWeight:
+    """Where a module keeps its W: columns from ``first`` on of the parameter ``name`` [N, ...].
+
+    W itself may be that times a factor for each row, and a matrix that isn't the parameter's.
+    """
+
+    name: str
+    first: int = 0
+
+
 Reader = Callable[[Any, float], RecurrentNetwork]
-_readers: dict[type[nn.Module], Reader] = {}
+_readers: dict[type[nn.Module], tuple[Reader, RecurrentWeight | None]] = {}
 
 
-def register_recurrent(cls: type[nn.Module], reader: Reader) -> None:
+def register_recurrent(cls: type[nn.Module], reader: Reader, *, weight: str | None = None) -> None:
     """Tell microglia what the recurrent network of a module of class ``cls`` is.
 
     ``reader(module, dt)`` returns it; ``dt`` is the length of a time step in seconds, where the
-    module doesn't know it.
+    module doesn't know it. ``weight`` names the parameter [N, N] of the module, with row i of the
+    synapses into neuron i, that its synapses can be pruned in, such as "w_rec.weight".
 
     Raises:
         ConfigError: ``cls`` is not a module class.
     """
     if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise ConfigError(f"register_recurrent wants a subclass of torch.nn.Module, got {cls!r}")
-    _readers[cls] = reader
+    _readers[cls] = (reader, None if weight is None else RecurrentWeight(weight))
 
 
-def registered_reader(module: nn.Module) -> Reader | None:
-    """The reader under which the module's class, or the nearest base of it, was registered."""
+def registered_reader(module: nn.Module) -> tuple[Reader, RecurrentWeight | None] | None:
+    """What the module's class, or the nearest base of it, was registered with."""
     return next((_readers[base] for base in type(module).__mro__ if base in _readers), None)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError
 from microglia.frameworks.kinds import NeuronKind, Observation, first_samples, first_tensor
-from microglia.frameworks.recurrent import RecurrentNetwork, from_factors
+from microglia.frameworks.recurrent import RecurrentNetwork, RecurrentWeight, from_factors
 
 _STATES = ("mem", "syn", "spk", "syn_exc", "syn_inh", "mem_exc")
 
@@ -135,6 +135,15 @@ def recurrent(module: nn.Module, dt: float) -> RecurrentNetwork | None:
         hold=1 if late and reset == "zero" else 0,
         dt=dt,
     )
+
+
+def recurrent_weight(module: nn.Module) -> RecurrentWeight | None:
+    """Where an RLeaky or RSynaptic with all-to-all feedback keeps its W, None for others."""
+    if isinstance(module, (snntorch.RLeaky, snntorch.RSynaptic)) and isinstance(
+        module.recurrent, nn.Linear
+    ):
+        return RecurrentWeight("recurrent.weight")
+    return None
 
 
 def _feedback(layer: Any) -> tuple[Any, Any]:

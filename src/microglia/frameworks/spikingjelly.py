@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError
 from microglia.frameworks.kinds import NeuronKind, Observation, first_samples, first_tensor
-from microglia.frameworks.recurrent import RecurrentNetwork, from_factors
+from microglia.frameworks.recurrent import RecurrentNetwork, RecurrentWeight, from_factors
 
 _INTEGRATE = (neuron.IFNode, neuron.SimpleIFNode)
 _LEAK = (neuron.LIFNode, neuron.SimpleLIFNode, neuron.ParametricLIFNode)
@@ -183,6 +183,17 @@ def recurrent(module: nn.Module, dt: float) -> RecurrentNetwork | None:
         rate=lif.decay_input,
         dt=dt,
     )
+
+
+def recurrent_weight(module: nn.Module) -> RecurrentWeight | None:
+    """Where a linear container around neurons alone keeps its W, None for any other module."""
+    if not isinstance(module, layer.LinearRecurrentContainer):
+        return None
+    inside = module.sub_module
+    parts = list(inside) if isinstance(inside, nn.Sequential) else [inside]
+    if len(parts) != 1:
+        return None
+    return RecurrentWeight("rc.weight", module.rc.in_features - module.sub_module_out_features)
 
 
 def _inside(container: Any) -> tuple[Any, Any, Any]:

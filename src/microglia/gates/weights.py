@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,9 @@ class WeightMasks:
     therefore the dense one, dL/dw_i also where w_i is closed. An optimizer moves closed weights too
     (momentum, weight decay), so `apply` follows each of its steps.
 
-    In `keep` and `set` masks are flat, [numel].
+    In `keep` and `set` masks are flat, [numel]; or [units], where `units` says which of a weight's
+    elements are units to prune, boolean in its shape. The mask of other elements only `put`
+    changes.
 
     Raises:
         ConfigError: the network has masks already.
@@ -32,8 +34,15 @@ class WeightMasks:
     version = 0
     """Counts the changes of the masks."""
 
-    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        names: Sequence[str],
+        *,
+        units: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.model = model
+        self._units = dict(units or {})
         self._weights: dict[str, nn.Parameter] = {}
         self._owners: dict[str, tuple[nn.Module, str]] = {}
         refuse_masked(model)
@@ -63,9 +72,20 @@ class WeightMasks:
         mask: Tensor = getattr(owner, buffer)
         return mask
 
+    def sizes(self) -> dict[str, int]:
+        """Units of each weight that has some."""
+        counts = {name: len(self.units_of(name, w)) for name, w in self._weights.items()}
+        return {name: count for name, count in counts.items() if count}
+
+    def units_of(self, name: str, values: Tensor) -> Tensor:
+        """Of a value for each element of a weight, those of its units, flat."""
+        units = self._units.get(name)
+        return values.flatten() if units is None else values[units.to(values.device)]
+
     def keep(self) -> dict[str, Tensor]:
-        """The open weights, boolean `[numel]`, on the CPU."""
-        return {name: self.mask(name).flatten().cpu().clone() for name in self._owners}
+        """The open units, boolean `[numel]` or `[units]`, on the CPU."""
+        kept = {name: self.units_of(name, self.mask(name)) for name in self._owners}
+        return {name: mask.cpu().clone() for name, mask in kept.items() if len(mask)}
 
     def set(self, keep: Keep) -> None:
         """Open and close weights, and make the closed ones zero; opened ones stay what they are.
@@ -76,15 +96,26 @@ class WeightMasks:
         for name, mask in keep.items():
             if name not in self._owners or mask.dtype != torch.bool:
                 raise ConfigError(f"{name}: no boolean mask of a weight that is pruned")
-            if mask.numel() != self._weights[name].numel() or not bool(mask.any()):
+            size = len(self.units_of(name, self._weights[name]))
+            if mask.numel() != size or not bool(mask.any()):
                 raise ConfigError(
-                    f"{name}: wanted a mask of {self._weights[name].numel()} weights that leaves "
-                    f"one at least, got {mask.numel()} of which {int(mask.sum())} stay"
+                    f"{name}: wanted a mask of {size} weights that leaves one at least, got "
+                    f"{mask.numel()} of which {int(mask.sum())} stay"
                 )
         self.version += 1
         for name, mask in keep.items():
             mine = self.mask(name)
-            mine.copy_(mask.reshape(mine.shape))
+            units = self._units.get(name)
+            if units is None:
+                mine.copy_(mask.reshape(mine.shape))
+            else:
+                mine[units.to(mine.device)] = mask.to(mine.device)
+        self.apply()
+
+    def put(self, name: str, mask: Tensor) -> None:
+        """The whole mask of a weight, in its shape, units or not."""
+        self.version += 1
+        self.mask(name).copy_(mask)
         self.apply()
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ from microglia.lyapunov.config import LNPConfig
 from microglia.lyapunov.exponents import lyapunov_spectrum
 from microglia.lyapunov.memory import memory_capacity
 from microglia.lyapunov.neurons import NeuronExponents, neuron_exponents
-from microglia.lyapunov.prune import Pruned, lyapunov_noise_pruning
+from microglia.lyapunov.prune import Pruned, lyapunov_noise_pruning, prune_recurrent
 from microglia.lyapunov.smooth import RateNetwork, SmoothMap
 from microglia.lyapunov.spectrum import Spectrum
 
@@ -22,4 +22,5 @@ __all__ = [
     "lyapunov_spectrum",
     "memory_capacity",
     "neuron_exponents",
+    "prune_recurrent",
 ]

@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import import_module
 
 import numpy as np
+from torch import nn
 
 from microglia.errors import ConfigError
 from microglia.frameworks.recurrent import RecurrentNetwork
-from microglia.lyapunov.betweenness import importance, least_important
 from microglia.lyapunov.calibrate import Metric, calibrate_gain
 from microglia.lyapunov.config import LNPConfig
-from microglia.lyapunov.covariance import covariance
 from microglia.lyapunov.delocalise import delocalise
 from microglia.lyapunov.gain import estimate_gains
-from microglia.lyapunov.graph import Array, ends, synapses, thin
-from microglia.lyapunov.keep import keep_scores
-from microglia.lyapunov.linearisation import Linearisation, linearise
+from microglia.lyapunov.graph import Array, synapses
 from microglia.lyapunov.memory import memory_capacity
-from microglia.lyapunov.neurons import neuron_exponents
-from microglia.lyapunov.noise import smooth_noise
 from microglia.lyapunov.reach import cut_off
-from microglia.lyapunov.refill import refill
-from microglia.lyapunov.sampling import pruned, systematic, water_filling
+from microglia.lyapunov.sampling import pruned
+from microglia.lyapunov.sparsify import draw, fed, tau_s, worth
 from microglia.lyapunov.timescales import retune_time_constants
 
 
@@ -83,8 +79,9 @@ def lyapunov_noise_pruning(
         gain   one factor on all weights, `calibrate_gain`
 
     Exactly round((1 − sparsity) E) synapses stay after I and II, and N − round(neurons N) neurons;
-    step III adds to them. Neurons with input stay. Step I leaves as many synapses as II is expected
-    to take along, (1 − neurons)⁻² times the budget; then they are thinned or filled up to it.
+    step III adds to them. Neurons with input stay, unless all have it. Step I leaves as many
+    synapses as II is expected to take along, (1 − neurons)⁻² times the budget; then they are
+    thinned or filled up to it.
 
     The four steps, their order and aims are the paper's; every formula is a reconstruction, and the
     gain this library's.
@@ -115,6 +112,34 @@ def lyapunov_noise_pruning(
             continue
         state = step(state, np.random.default_rng([seed, number]))
         yield state
+
+
+def prune_recurrent(
+    network: RecurrentNetwork | nn.Module,
+    config: LNPConfig | None = None,
+    *,
+    seed: int = 0,
+    metric: Metric = memory_capacity,
+    dt: float = 1e-3,
+) -> Pruned:
+    """What `lyapunov_noise_pruning` leaves of a network, or of the one that a module is.
+
+    The way to prune an `HRSNN`, whose synapses are sparse: ``HRSNN(prune_recurrent(net).network)``
+    has neither the closed synapses nor the removed neurons. The module itself is untouched.
+
+    Args:
+        dt: of a module that doesn't know it; see `frameworks.recurrent_network`.
+
+    Raises:
+        ConfigError: as there.
+    """
+    net: RecurrentNetwork = (
+        import_module("microglia.frameworks").recurrent_network(network, dt)
+        if isinstance(network, nn.Module)
+        else network
+    )
+    *_, last = lyapunov_noise_pruning(net, config or LNPConfig(), seed=seed, metric=metric)
+    return last
 
 
 Do = Callable[[Pruned, np.random.Generator], Pruned]
@@ -148,59 +173,32 @@ def _sparsify(
 ) -> Pruned:
     """Steps I and II."""
     network = state.network
-    W, N = network.weights, len(network)
-    gains = estimate_gains(network, generator=generator)
-    linear = linearise(W, network.tau_m, tau_s=_tau_s(network), gains=gains.gain)
-    scores = _scores(network, linear, config, generator)
-    first = min(int(np.count_nonzero(scores)), round(synapses_left * (N / neurons_left) ** 2))
-    kept = systematic(water_filling(scores, first), generator)
-
-    stay = np.ones(N, bool)
-    if neurons_left < N:
-        worth = importance(
-            thin(W, kept), config.criterion, activity=gains.rate, generator=generator
-        )
-        types = network.inhibitory if config.stratified else None
-        count = N - neurons_left
-        stay[least_important(worth, count, inhibitory=types, protected=_fed(network))] = False
-
-    post, pre = ends(W)
-    allowed = stay[post] & stay[pre]
-    kept = refill(kept, allowed, scores, synapses_left, generator)
-    open_ = np.where(allowed, scores, 0.0)
-    chance = water_filling(open_, min(synapses_left, int(np.count_nonzero(open_))))
-    left = pruned(W, np.where(kept & (chance > 0), chance, 1.0), kept, rescale=config.rescale)
-    small = network.with_weights(left).of(np.flatnonzero(stay))
-    said = f"{linear}; {int((gains.gain == 0).sum())} of {N} neurons answered to nothing"
-    if _fed(small).any() and len(lost := cut_off(small.weights, _fed(small))):
+    N = len(network)
+    found = worth(network, config, generator)
+    left = draw(
+        network,
+        found,
+        config,
+        generator,
+        synapses_left=synapses_left,
+        neurons_left=neurons_left,
+    )
+    chance = np.where(left.kept & (left.p > 0), left.p, 1.0)
+    small = network.with_weights(
+        pruned(network.weights, chance, left.kept, rescale=config.rescale)
+    ).of(np.flatnonzero(left.stay))
+    said = f"{found.linear}; {found.silent} of {N} neurons answered to nothing"
+    if fed(small).any() and len(lost := cut_off(small.weights, fed(small))):
         said += f"; no input reaches {len(lost)} of the neurons left"
     name = "I" if neurons_left == N else "I and II"
-    return state.then(name, said, small, neurons=state.neurons[stay])
-
-
-def _scores(
-    network: RecurrentNetwork,
-    linear: Linearisation,
-    config: LNPConfig,
-    generator: np.random.Generator,
-) -> Array:
-    """What each synapse's chance to stay is in proportion to [E]."""
-    rates = None if config.reading in ("MC", "weight") else _growth(network, generator)
-    return keep_scores(
-        network.weights,
-        linear,
-        rates,
-        reading=config.reading,
-        eta=config.eta,
-        covariance_of=partial(covariance, method=config.covariance, generator=generator),
-    )
+    return state.then(name, said, small, neurons=state.neurons[left.stay])
 
 
 def _delocalise(state: Pruned, generator: np.random.Generator, *, config: LNPConfig) -> Pruned:
     network = state.network
     found = delocalise(
         network.weights,
-        tau_s=_tau_s(network),
+        tau_s=tau_s(network),
         gains=estimate_gains(network, generator=generator).gain,
         generator=generator,
         mode=config.delocalise,
@@ -247,25 +245,3 @@ def _calibrate(
     if found.tried:
         said += f"; metric {max(found.tried.values()):.3g}"
     return state.then("gain", said, found.network, gain=found.gain)
-
-
-def _growth(network: RecurrentNetwork, generator: np.random.Generator) -> Array:
-    """The positive rate r of each neuron, with smooth noise as input."""
-    drive = None
-    if network.inputs is not None:
-        channels = network.inputs.shape[1]
-        drive = smooth_noise(channels, duration=1.5, dt=network.dt, generator=generator)
-    seed = int(generator.integers(2**31))
-    return neuron_exponents(network, drive, seed=seed).positive
-
-
-def _fed(network: RecurrentNetwork) -> Array:
-    """Which neurons get input, boolean [N]."""
-    if network.inputs is None:
-        return np.zeros(len(network), bool)
-    return np.asarray(abs(network.inputs).sum(axis=1) > 0).ravel()
-
-
-def _tau_s(network: RecurrentNetwork) -> Array:
-    """Synaptic time constants; a current without one lasts a step."""
-    return np.full(len(network), network.dt) if network.tau_s is None else network.tau_s

@@ -14,6 +14,7 @@ from microglia.lyapunov.calibrate import Metric
 from microglia.lyapunov.exponents import lyapunov_spectrum
 from microglia.lyapunov.extras import extra
 from microglia.lyapunov.memory import memory_capacity
+from microglia.lyapunov.noise import smooth_noise
 
 SHIFT, SPREAD = (-0.8, 0.8), (0.2, 1.8)
 OBJECTIVES = ("edge", "spectrum", "slow")
@@ -55,9 +56,10 @@ def retune_time_constants(
 
     That time constants are found by Bayesian optimisation on the Lyapunov spectrum is the paper's;
     objectives, θ and acceptance are reconstructions. Measured, "edge" is the only one without a
-    large loss elsewhere, and its gain is small. Exponents are exact ones of the network driven by
-    its bias alone; Optuna's Gaussian process proposes θ, the unchanged τ_m first. What is found is
-    accepted only if the metric doesn't fall.
+    large loss elsewhere, and its gain is small. Exponents are exact ones under smooth noise, the
+    same for every θ, or under the bias alone where the network has no inputs; Optuna's Gaussian
+    process proposes θ, the unchanged τ_m first. What is found is accepted only if the metric
+    doesn't fall.
 
     Args:
         duration: of network time for each evaluation, in seconds; short ones scatter by ±2/s.
@@ -129,7 +131,15 @@ def _objective(
     """What a network costs; infinitely much where its exponents are undefined."""
 
     def exponents(of: RecurrentNetwork, k: int) -> Array:
-        return lyapunov_spectrum(of, k=k, duration=duration, seed=seed).exponents
+        drive = None
+        if of.inputs is not None:
+            drive = smooth_noise(
+                of.inputs.shape[1],
+                duration=duration + 1.0,  # and what comes before it is measured
+                dt=of.dt,
+                generator=np.random.default_rng(seed),
+            )
+        return lyapunov_spectrum(of, k=k, duration=duration, drive=drive, seed=seed).exponents
 
     k = max(8, round(0.12 * 2 * len(dense))) if name == "spectrum" else 20
     wanted = _quantiles(exponents(dense, min(k, 2 * len(dense)))) if name == "spectrum" else None

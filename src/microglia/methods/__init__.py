@@ -14,6 +14,7 @@ from microglia.methods.esl import ESL
 from microglia.methods.grad_r import GradR
 from microglia.methods.hard_concrete import HardConcrete
 from microglia.methods.lamp import LAMP
+from microglia.methods.lnp import LNP
 from microglia.methods.lottery_ticket import LotteryTicket
 from microglia.methods.magnitude import Magnitude
 from microglia.methods.ndsnn import NDSNN
@@ -37,6 +38,7 @@ __all__ = [
     "DPAP",
     "ESL",
     "LAMP",
+    "LNP",
     "METHODS",
     "NDSNN",
     "PCA",
@@ -92,6 +94,7 @@ METHODS: dict[str, type[Pruner]] = {
         ADMM,
         HardConcrete,
         UPR,
+        LNP,
     )
 }
 

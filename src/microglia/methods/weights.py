@@ -52,9 +52,15 @@ class WeightPruner(Pruner):
         if isinstance(self.budget.sparsity, Mapping):
             names = named(names, self.budget.sparsity, unit="weight")
         self._forgotten = 0
-        self._attach(WeightMasks(model, names))
+        units = self._units(names)
+        self._attach(WeightMasks(model, names if units is None else list(units), units=units))
         if self.budget.target is not None and "synops" in self.budget.target:
             self._parts["traffic"] = Traffic(model, self.structure)
+
+    def _units(self, names: Sequence[str]) -> dict[str, Tensor] | None:
+        """Which elements of which weights are units, as in `WeightMasks`; None for all of `names`,
+        unless the method says otherwise."""
+        return None
 
     def penalty(self) -> Tensor:
         """What the method adds to the loss: nothing, unless it says otherwise."""
@@ -62,7 +68,7 @@ class WeightPruner(Pruner):
         return torch.zeros((), device=next(iter(self.masks.weights.values())).device)
 
     def sizes(self) -> dict[str, int]:
-        return {name: w.numel() for name, w in self.masks.weights.items()}
+        return self.masks.sizes()
 
     def _cost(self, quantity: str, density: Mapping[str, Tensor]) -> Callable[[Keep], float]:
         """The quantity that open weights take part in, with parameters that aren't masked.
@@ -70,25 +76,25 @@ class WeightPruner(Pruner):
         parameters: one each.  macs: one at each place that the weight is used at.  synops: the same
         times how often its input channel is non-zero.
         """
-        prices = {name: self._price(name, quantity, density) for name in self.masks.weights}
+        prices = {name: self._price(name, quantity, density) for name in self.sizes()}
         masked = sum(self.sizes().values())
         leaves = sum(self._whole.shapes[leaf].numel() for leaf in self._whole.parameters)
         rest = leaves - masked if quantity == "parameters" else 0
         return lambda keep: rest + sum(float(p[keep[n]].sum()) for n, p in prices.items())
 
     def _price(self, name: str, quantity: str, density: Mapping[str, Tensor]) -> Tensor:
-        """What each weight of a tensor costs, [numel]."""
+        """What each unit of a weight costs, [units]."""
         weight = self.masks.weights[name]
         price = torch.zeros(weight.shape, dtype=torch.float64)
         if quantity == "parameters":
-            return price.flatten() + 1
+            return self.masks.units_of(name, price) + 1
         names = next(names for names in self._whole.leaves if name in names)
         for use in self._whole.uses:
             if use.layer in {n.rpartition(".")[0] for n in names}:
                 inputs = density.get(use.layer, torch.ones(use.into[0].numel())).to(torch.float64)
                 axis = output_axis(self.model.get_submodule(use.layer))
                 price += use.places * _of_each_weight(inputs, weight, use.groups, output=axis)
-        return price.flatten()
+        return self.masks.units_of(name, price)
 
     def _timed(self, propose: Propose, *, fraction: float, least: int, most: int) -> int:
         raise AssertionError("refused in the constructor")
@@ -106,12 +112,12 @@ class WeightPruner(Pruner):
         self.masks.apply()
 
     def _magnitudes(self) -> dict[str, Tensor]:
-        """|w| of every weight, [numel]."""
-        weights = self.masks.weights.items()
-        return {name: w.detach().abs().flatten().cpu() for name, w in weights}
+        """|w| of every unit, [units]."""
+        weights = self.masks.weights
+        return {n: self.masks.units_of(n, weights[n].detach().abs()).cpu() for n in self.sizes()}
 
     def _random(self) -> dict[str, Tensor]:
-        """A random number for every weight, [numel], even in [0, 1)."""
+        """A random number for every unit, [units], even in [0, 1)."""
         return {n: torch.rand(k, generator=self.generator) for n, k in self.sizes().items()}
 
     def _rates(self) -> dict[int, float]:

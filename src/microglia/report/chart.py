@@ -37,6 +37,8 @@ class Series:
     colour: str = "--method"
     symbol: str = ""
     line: Literal["", "straight", "steps"] = "straight"
+    small: bool = False
+    """Whether its marks are dots, as of thousands of points."""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,9 @@ class Chapter:
     figures: Sequence[Figure]
     facts: Sequence[tuple[str, str]] = ()
     missing: Sequence[str] = ()
+    table: Table | None = None
+    method: str = ""
+    """The row of the table that stands out."""
 
 
 @dataclass(frozen=True)

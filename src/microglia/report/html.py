@@ -44,7 +44,7 @@ def _charts(report: Report) -> dict[str, Chart]:
 
 def _sections(report: Report, charts: dict[str, Chart]) -> Iterable[str]:
     yield _tiles(report)
-    yield section("Comparison", _caption(report.table), _table(report.table, report.method))
+    yield comparison(report.table, report.method)
     yield '<div class="two">'
     yield section(
         "Accuracy against size",
@@ -102,6 +102,11 @@ def _tile(table: Table, method: str, key: str) -> str:
         f'<div class="tile"><span>{escape(column.title)}</span><b>{escape(large)}</b>'
         f"<span>{escape(small)}</span></div>"
     )
+
+
+def comparison(table: Table, method: str) -> str:
+    """A table as a card, the method's column set off."""
+    return section("Comparison", _caption(table), _table(table, method))
 
 
 def _caption(table: Table) -> str:

@@ -37,12 +37,12 @@ def _trace(one: Series) -> dict[str, Any]:
         trace["line"] = {"shape": _SHAPES[one.line], "width": 2, "color": one.colour}
     if one.symbol:
         trace["marker"] = {
-            "size": 8 if one.line or len(one.x) > 30 else 11,
+            "size": _size(one),
             "symbol": one.symbol,
             "color": one.colour,
             # Marks at equal places overlap; a rim keeps them apart.
             "line": {
-                "width": 0.8,
+                "width": 0 if one.small and not one.symbol.endswith("-open") else 0.8,
                 "color": one.colour if one.symbol.endswith("-open") else "--card",
             },
         }
@@ -55,6 +55,12 @@ def _trace(one: Series) -> dict[str, Any]:
             "hovertemplate": "%{text}: %{y:.4g}<extra></extra>",
         }
     return trace
+
+
+def _size(one: Series) -> int:
+    if one.small:
+        return 5 if one.symbol.endswith("-open") else 3
+    return 8 if one.line or len(one.x) > 30 else 11
 
 
 def _axis(axis: Axis, values: list[float]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from microglia.errors import ConfigError, DataError
 from microglia.report.content import Chapter, Figure
 from microglia.report.document import document, drawn, pairs, section
+from microglia.report.html import comparison
 from microglia.report.static import write_static
 from microglia.surgery.files import put_in_place
 
@@ -39,12 +40,9 @@ def write_folder(
     work = path.with_name(f".{path.name}.unfinished")
     try:
         shutil.rmtree(work, ignore_errors=True)  # of a kill
-        (work / PICTURES).mkdir(parents=True)
+        work.mkdir(parents=True)
         write_chapters(title, chapters, work / PAGE)
-        for name, figure in named(chapters):
-            figure.chart.write_csv(work / PICTURES / f"{name}.csv")
-            if pictures:
-                write_static(figure.chart, work / PICTURES / name)
+        write_pictures(chapters, work / PICTURES, pictures=pictures)
         put_in_place(work, path)
     except OSError as error:
         raise DataError(f"'{path}' could not be written ({error.strerror})") from error
@@ -62,6 +60,20 @@ def write_chapters(title: str, chapters: Sequence[Chapter], path: Path) -> None:
     charts = {name: figure.chart for name, figure in names}
     body = "\n".join([*_contents(chapters), *_sections(chapters, iter(names))])
     path.write_text(document(title, body, charts), encoding="utf-8")
+
+
+def write_pictures(chapters: Sequence[Chapter], folder: Path, *, pictures: bool = True) -> None:
+    """Write every figure into a new folder, as SVG and PNG if asked, and its numbers as CSV.
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # of a kill
+    folder.mkdir()
+    for name, figure in named(chapters):
+        figure.chart.write_csv(folder / f"{name}.csv")
+        if pictures:
+            write_static(figure.chart, folder / name)
 
 
 def write_figures(title: str, figures: Sequence[Figure], path: Path) -> None:
@@ -101,6 +113,8 @@ def _sections(chapters: Sequence[Chapter], names: Iterator[tuple[str, Figure]]) 
             yield f'<h2 class="chapter" id="chapter{number}">{escape(chapter.title)}</h2>'
         if chapter.facts:
             yield section("What is compared", "", pairs(chapter.facts))
+        if chapter.table is not None:
+            yield comparison(chapter.table, chapter.method)
         yield '<div class="two">'
         for _ in chapter.figures:
             name, figure = next(names)

@@ -89,17 +89,23 @@ def _draw(axes: Axes, one: Series, colours: dict[str, str]) -> None:
         label=f"\N{WORD JOINER}{one.name}" if one.name.startswith("_") else one.name,
         color=colour,
         marker=_MARKERS[one.symbol],
-        markersize=4 if one.line or len(one.x) > 30 else 6,
+        markersize=_size_of(one),
         clip_on=bool(one.line),  # a dot at zero lies on the axis
         markerfacecolor="none" if hollow else colour,
         markeredgecolor=colour if hollow else "white",
-        markeredgewidth=0.6,
+        markeredgewidth=0 if one.small and not hollow else 0.6,
         linestyle="-" if one.line else "none",
         drawstyle="steps-post" if one.line == "steps" else "default",
         linewidth=1.2,
         elinewidth=0.7,
         capsize=1.5,
     )
+
+
+def _size_of(one: Series) -> float:
+    if one.small:
+        return 2.5 if one.symbol.endswith("-open") else 1.5
+    return 4 if one.line or len(one.x) > 30 else 6
 
 
 def _label(axes: Axes, letter: str, axis: Axis, values: list[float]) -> None:

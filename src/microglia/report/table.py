@@ -20,6 +20,8 @@ class Column:
     scale: float = 1.0
     digits: int = 0
     note: str = ""
+    ratio: bool = True
+    """Whether it makes sense as a part of another network's."""
 
     def text(self, value: float) -> str:
         """The value in the column's unit, without the unit."""
@@ -69,7 +71,7 @@ class Table:
 
     def ratio(self, network: str, key: str) -> float | None:
         """Mean of the network over mean of the reference; None where either is not there."""
-        if self.reference not in self.rows:
+        if self.reference not in self.rows or not self.column(key).ratio:
             return None
         value, reference = self.mean(network, key), self.mean(self.reference, key)
         return value / reference if value is not None and reference else None

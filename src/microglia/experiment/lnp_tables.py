@@ -1,0 +1,148 @@
+"""The tables of untrained networks: every rule against random pruning, and the bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from microglia.experiment.job import Record
+from microglia.experiment.lnp_bars import EQUAL, OWN, Metric, bars, by_seed
+from microglia.experiment.lnp_paper import DENSE, NONE, REFERENCE
+from microglia.experiment.statistics import mean_and_spread, paired_difference
+
+RANDOM = "random"
+
+METRICS: dict[str, tuple[Metric, float, int]] = {
+    "digits, %": (("digits", "accuracy"), 100, 1),
+    "digits, logistic, %": (("digits", "logistic"), 100, 1),
+    "memory capacity": (("memory", "capacity"), 1, 2),
+    "Lorenz, 10⁻³": (("lorenz", "nrmse"), 1000, 2),
+    "Lorenz, valid Lyapunov times": (("lorenz", "vpt"), 1, 2),
+    "Lorenz x, 10⁻³": (("lorenz-x", "nrmse"), 1000, 2),
+    "Rössler x, 10⁻³": (("rossler", "nrmse"), 1000, 2),
+    "Mackey-Glass, 10⁻³": (("mackey-glass", "nrmse"), 1000, 1),
+    "λ₁, /s": (("exponents", "lambda_1"), 1, 1),
+    "rate, Hz": (("lorenz", "rate"), 1, 1),
+    "SynOps a step": (("lorenz", "synops"), 1, 0),
+}
+"""Column -> metric, scale and digits."""
+
+MORE: dict[str, tuple[Metric, float, int]] = {
+    "NATOPS, %": (("natops", "accuracy"), 100, 1),
+    "JapaneseVowels, %": (("japanese-vowels", "accuracy"), 100, 1),
+    "PenDigits, %": (("pen-digits", "accuracy"), 100, 1),
+    "CIFAR-10 (JPEG q75), %": (("cifar10", "accuracy"), 100, 1),
+    "wind, 6 h": (("wind", "nrmse_h6"), 1, 3),
+    "ETTh1, 24 h": (("etth1", "nrmse_h24"), 1, 3),
+    "exchange, 24 days": (("exchange", "nrmse_h24"), 1, 3),
+    "Google, 5 days": (("google", "nrmse_h5"), 1, 3),
+}
+"""Of tasks that were asked at the calibrated gain alone."""
+
+BASELINES = (("wind", 6), ("etth1", 24), ("exchange", 24), ("google", 5))
+
+
+def tables(records: Iterable[Record]) -> str:
+    """All of them, as Markdown."""
+    records = list(records)
+    parts = []
+    for experiment in dict.fromkeys(r["experiment"] for r in records):
+        for title, points in (("equal Σ|w|, mean of 35 and 80 %", EQUAL), ("own gain", OWN)):
+            columns = METRICS if points == EQUAL else METRICS | MORE
+            parts.append(_table(records, experiment, title, points, columns))
+    parts += [_baselines(records), _bars(records), _failures(records)]
+    return "\n".join(part for part in parts if part)
+
+
+def _table(
+    records: Sequence[Record],
+    experiment: str,
+    title: str,
+    points: Sequence[str],
+    columns: dict[str, tuple[Metric, float, int]],
+) -> str:
+    """Means and their spread; below each rule's the paired difference to random pruning."""
+    labels = list(dict.fromkeys(r["label"] for r in records if r["experiment"] == experiment))
+    there = {
+        column: of
+        for column, of in columns.items()
+        if any(by_seed(records, (experiment, label), of[0], points) for label in labels)
+    }
+    lines = [
+        f"### {experiment}, {title}",
+        "",
+        "Mean ± standard deviation; − random: paired difference with its 95 % interval.",
+        "",
+        "| | " + " | ".join(there) + " | seeds |",
+        "|" + "---|" * (len(there) + 2),
+    ]
+    for label in labels:
+        cells, differences, seeds = [], [], 0
+        for metric, scale, digits in there.values():
+            mine = by_seed(records, (experiment, label), metric, points)
+            random = by_seed(records, (experiment, RANDOM), metric, points)
+            values = list(mine.values())
+            cells.append(mean_and_spread(values, scale=scale, digits=digits) if values else "–")
+            difference = paired_difference(mine, random)
+            differences.append(difference.text(scale=scale, digits=digits) if difference else "–")
+            seeds = max(seeds, len(values))
+        name = label.replace("|", "\\|")
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {seeds} |")
+        if label != RANDOM and experiment != REFERENCE:
+            lines.append("| − random | " + " | ".join(differences) + " | |")
+    return "\n".join(lines) + "\n"
+
+
+def _baselines(records: Sequence[Record]) -> str:
+    """What needs no network, beside the dense one and the one without recurrence."""
+    lines = [
+        "### Measured series at one horizon, normalised root mean squared error",
+        "",
+        "| series | steps | persistence | linear autoregression | dense | no recurrence |",
+        "|" + "---|" * 6,
+    ]
+    dense, none = (REFERENCE, DENSE), (REFERENCE, NONE)
+    for series, h in BASELINES:
+        cells = []
+        for key, name in (
+            (dense, "persistence"),
+            (dense, "linear"),
+            (dense, "nrmse"),
+            (none, "nrmse"),
+        ):
+            values = list(by_seed(records, key, (series, f"{name}_h{h}"), OWN).values())
+            cells.append(mean_and_spread(values, digits=3) if values else "–")
+        lines.append(f"| {series} | {h} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _bars(records: Sequence[Record]) -> str:
+    lines = [
+        "### Bars",
+        "",
+        "| bar | mean | limit | difference to the limit, paired 95 % interval | |",
+        "|" + "---|" * 5,
+    ]
+    for bar in bars():
+        verdict = bar.judge(records)
+        if verdict.value is None or verdict.limit is None or verdict.difference is None:
+            cells = ["–", "–", "–"]
+        else:
+            cells = [
+                f"{verdict.value:.4g}",
+                f"{verdict.limit:.4g}",
+                verdict.difference.text(digits=4),
+            ]
+        lines.append(f"| {bar} | " + " | ".join(cells) + f" | {verdict.word} |")
+    return "\n".join(lines) + "\n"
+
+
+def _failures(records: Sequence[Record]) -> str:
+    """Networks that were silent or saturated on a task; nothing where there are none."""
+    lines = [
+        f"- {record['name']}, gain {point}, {task}: {figures['failed']}"
+        for record in records
+        for point, tasks in record["figures"].items()
+        for task, figures in tasks.items()
+        if "failed" in figures
+    ]
+    return "\n".join(["### Failed", "", *lines, ""]) if lines else ""

@@ -1,0 +1,153 @@
+"""One untrained recurrent network, pruned and put to all tasks: one line of a results file."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from microglia.errors import ConfigError, MicrogliaError
+from microglia.experiment.job import Record
+from microglia.experiment.provenance import provenance
+from microglia.experiment.sparse_networks import Budget
+from microglia.frameworks.recurrent import RecurrentNetwork
+from microglia.lyapunov import calibrate_gain, memory_capacity
+from microglia.networks import HRSNNConfig
+from microglia.tasks import TASKS, run_task
+
+KEYS = frozenset(
+    "kind name experiment label seed date machine python versions commit config network gains "
+    "figures seconds".split()
+)
+"""What every record of this kind has."""
+
+CALIBRATED = "calibrated"
+"""The gain of the best memory capacity; others are called by α Σ|w| over the dense Σ|w|."""
+OTHER_NOISE = 1000  # added to the seed: a gain isn't chosen on the noise that is reported
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReservoirJob:
+    """A network of `HRSNNConfig()`'s distribution, what is left of it, and what it is asked.
+
+    Args:
+        experiment: the setting that networks are compared in, such as "kept 0.2".
+        label: what is compared.
+        budget: how the network is made sparse.
+        seed: of the network, of pruning, and of the tasks' series, inputs and noise.
+        tasks: asked at the calibrated gain, and at each of `gains` in brief (see `run_task`).
+        more: tasks that are asked at the calibrated gain alone.
+        gains: α Σ|w| over the dense network's Σ|w|.
+
+    Raises:
+        ConfigError: a task is unknown, or a gain isn't above 0.
+    """
+
+    experiment: str
+    label: str
+    budget: Budget
+    seed: int
+    tasks: tuple[str, ...]
+    more: tuple[str, ...] = ()
+    gains: tuple[float, ...] = (0.35, 0.8)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.tasks + self.more) - set(TASKS)
+        if unknown or not all(gain > 0 for gain in self.gains):
+            raise ConfigError(f"tasks, gains: {sorted(unknown)} unknown; {self.gains} above 0?")
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment}/{self.label}-seed{self.seed}"
+
+    @property
+    def builds_on(self) -> list[str]:
+        return []
+
+    def config(self) -> dict[str, Any]:
+        """What makes another config another experiment."""
+        return {
+            "network": _plain(HRSNNConfig()),
+            **_plain(self.budget),
+            "tasks": list(self.tasks),
+            "more": list(self.more),
+            "gains": list(self.gains),
+        }
+
+    def differs_from(self, record: Record, *, where: str) -> list[str]:
+        """In what settings its config is not that of a record."""
+        mine, theirs = self.config(), record["config"]
+        return sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
+
+    def do(self, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:
+        """Draw, prune, calibrate, and ask at each gain.
+
+        A task on which the network is silent or saturated has a sentence under "failed".
+        """
+        began = time.process_time()
+        dense = HRSNNConfig().draw(self.seed)
+        metric = partial(memory_capacity, seed=self.seed + OTHER_NOISE)
+        sparse = self.budget.of(dense, seed=self.seed, metric=metric)
+        gains = self._gains(sparse, dense)
+        figures: dict[str, dict[str, Any]] = {}
+        for point, gain in gains.items():
+            network = sparse.with_weights(sparse.weights * gain)
+            tasks = self.tasks + (self.more if point == CALIBRATED else ())
+            brief = point != CALIBRATED
+            figures[point] = {task: _asked(task, network, self.seed, brief) for task in tasks}
+        return {
+            "kind": "reservoir",
+            "name": self.name,
+            "experiment": self.experiment,
+            "label": self.label,
+            "seed": self.seed,
+            **provenance(torch.device("cpu")),
+            "config": self.config(),
+            "network": _size(sparse, dense),
+            "gains": {point: round(gain, 6) for point, gain in gains.items()},
+            "figures": figures,
+            "seconds": round(time.process_time() - began, 1),
+        }
+
+    def _gains(self, sparse: RecurrentNetwork, dense: RecurrentNetwork) -> dict[str, float]:
+        """α at each point; without recurrence there is but one."""
+        size = np.abs(sparse.weights.data).sum()
+        if size == 0:
+            return {CALIBRATED: 1.0}
+        unit = float(np.abs(dense.weights.data).sum() / size)
+        metric = partial(memory_capacity, seed=self.seed + OTHER_NOISE)
+        calibrated = calibrate_gain(sparse, dense, metric=metric).gain
+        return {**{f"{part:g}": unit * part for part in self.gains}, CALIBRATED: calibrated}
+
+
+def _asked(task: str, network: RecurrentNetwork, seed: int, brief: bool) -> dict[str, Any]:
+    try:
+        figures = run_task(task, network, seed=seed, brief=brief)
+    except ConfigError as fault:
+        return {"failed": str(fault)}
+    if not np.isfinite(list(figures.values())).all():
+        raise MicrogliaError(f"{task}: a figure is no number: {figures}")
+    return {name: float(f"{value:.6g}") for name, value in figures.items()}
+
+
+def _size(sparse: RecurrentNetwork, dense: RecurrentNetwork) -> dict[str, Any]:
+    inhibitory = sparse.inhibitory
+    return {
+        "neurons": len(sparse),
+        "synapses": sparse.weights.nnz,
+        "neurons_kept": round(len(sparse) / len(dense), 6),
+        "synapses_kept": round(sparse.weights.nnz / dense.weights.nnz, 6),
+        "inhibitory": None if inhibitory is None else round(float(inhibitory.mean()), 6),
+    }
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A config as JSON gives it back."""
+    return dataclasses.asdict(config)
