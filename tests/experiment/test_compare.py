@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 
 from microglia.cli import run
 from microglia.errors import ConfigError
@@ -40,11 +42,49 @@ def test_every_method_at_each_of_its_sparsities() -> None:
     assert [job.name for job in jobs] == [
         f"digits-digits/{what}-seed{seed}"
         for seed in (0, 1)
-        for what in ("dense", "uniform-slim-0.5", "weight-magnitude-0.8")
+        for what in (
+            "dense",
+            "uniform-slim-0.5",
+            "weight-magnitude-0.8",
+            "random-weights-0.8",
+            "uniform-slim-0.8",
+        )
     ]
+    assert [job.like for job in jobs[:5]] == [None, None, None, None, "random-weights"]
     magnitude = jobs[2].config.pruning
     assert (magnitude.options, magnitude.finetuning) == ({"scope": "layer"}, 1)
     assert magnitude.until_epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("methods", "matched"),
+    [
+        (["sca"], {"random": "sca", "uniform-slim": "sca"}),
+        (["uniform-slim", "dpap", "sca", "random"], {"random": "sca", "uniform-slim": "sca"}),
+        (["dpap", "pca"], {"random": "dpap", "uniform-slim": "dpap"}),
+        (["random", "uniform-slim"], {}),
+        (["stds"], {"uniform-slim": "random-weights"}),
+        (["random-weights"], {"uniform-slim": "random-weights"}),
+    ],
+)
+def test_controls_are_there_unasked_and_once(methods: list[str], matched: dict[str, str]) -> None:
+    """Matched in parameters, trained as what they are matched to, in an order that can be done."""
+    settings = {next(m for m in methods if m in ("sca", "dpap", "stds") or m == methods[0]): {}}
+    settings = {name: {"epochs": 5} for name in settings if not name.startswith(("ran", "uni"))}
+    contest = {"methods": methods, "sparsities": [0.5], "weight_sparsities": [0.8]}
+    jobs = config(seeds=[0], compare={**contest, "settings": settings}).jobs()
+    names = [job.name for job in jobs]
+    assert len(set(names)) == len(names)
+    for i, job in enumerate(jobs):
+        assert set(job.builds_on) <= set(names[:i])
+    assert {job.label: job.like for job in jobs if job.like} == matched
+    by_label = {job.label: job for job in jobs}
+    assert set(methods) <= set(by_label)
+    for control, reference in matched.items():
+        trained = by_label[reference].config.training
+        assert by_label[control].config.training == trained
+        assert by_label[control].config.pruning.finetuning == 0
+    assert ("random-weights" in by_label) == (methods[0] in ("stds", "random-weights"))
 
 
 def test_two_processes_do_each_run_once(tmp_path: Path) -> None:
@@ -53,7 +93,11 @@ def test_two_processes_do_each_run_once(tmp_path: Path) -> None:
     assert sorted(r["name"] for r in records) == sorted(job.name for job in jobs)
     assert len(results.read_text().splitlines()) == len(jobs)
     found = compare_table.rows(records)
-    by_name = {(row["method"], row["seed"]): row for row in found}
+    by_name = {
+        (r["method"], r["seed"]): r
+        for r in found
+        if r["method"] not in {"uniform-slim"} or r["sparsity"] == 0.5
+    }
     for seed in (0, 1):
         dense, slim, weights = (
             by_name[method, seed] for method in ("dense", "uniform-slim", "weight-magnitude")
@@ -66,9 +110,23 @@ def test_two_processes_do_each_run_once(tmp_path: Path) -> None:
         assert weights["loss"] == pytest.approx(dense["accuracy"] - weights["accuracy"])
         assert 0.2 < weights["connectivity"] < 0.25, "biases and norms stay"
         assert weights["synapses kept"] < 0.25
+        assert weights["size as CSR"] < weights["size"] <= 1
+        assert weights["latency as CSR"] > 0
+        assert slim["size"] < 0.7 < dense["size"] == 1
+        assert weights["bytes on disk"] > weights["connectivity"] * slim["bytes on disk"] > 0
+        for row in (dense, slim):
+            assert math.isnan(row["size as CSR"])
+            assert math.isnan(row["latency as CSR"])
     text = compare_table.markdown(found)
     assert "Dense, digits, digits ×0.25, T=1:" in text
-    assert text.count("| weights | 0.8 |") == 1
+    assert text.count("| weights | 0.8 |") == 2
+    for seed in (0, 1):
+        matched = {
+            r["method"]: r["connectivity"]
+            for r in found
+            if (r["seed"], r["sparsity"]) == (seed, 0.8)
+        }
+        assert matched["uniform-slim"] == pytest.approx(matched["random-weights"], rel=0.3)
     compare_table.write_csv(found, tmp_path / "rows.csv")
     with (tmp_path / "rows.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(jobs)
@@ -77,7 +135,7 @@ def test_two_processes_do_each_run_once(tmp_path: Path) -> None:
 def test_a_method_trained_for_longer_starts_from_the_same_dense_network(tmp_path: Path) -> None:
     table = {**TABLE["compare"], "settings": {"weight-magnitude": {"epochs": 3}}}
     jobs, results = config(seeds=[0], compare=table).jobs(), tmp_path / "results.jsonl"
-    assert [job.config.training.epochs for job in jobs] == [2, 2, 3]
+    assert [job.config.training.epochs for job in jobs] == [2, 2, 3, 2, 2]
     work = tmp_path / "jobs"
     run_jobs(jobs[:2], results=results, folder=work, progress=False)
     (metrics,) = (work / jobs[0].name).rglob("metrics.jsonl")
@@ -94,7 +152,7 @@ def test_a_job_that_fails_does_not_keep_the_others(tmp_path: Path) -> None:
     (broken / "config.toml").write_text("seeds = [5]")
     with pytest.raises(ConfigError, match=r"not all jobs could be done\s+.*uniform-slim"):
         run_in_processes(jobs, 2, results=results, folder=tmp_path / "jobs")
-    assert set(read_results(results)) == {jobs[0].name, jobs[2].name}
+    assert set(read_results(results)) == {job.name for job in jobs} - {jobs[1].name}
 
 
 def test_the_command_leaves_a_table_and_a_csv(
@@ -136,6 +194,18 @@ latency_batch = 4
     assert json.loads(before.splitlines()[0])["label"] == "dense"
     assert (tmp_path / "out" / "results.csv").is_file()
 
+    def locked(found: Any, path: Path) -> None:
+        """Who else read before could write after, and a finished run be missing."""
+        with pytest.raises(Timeout):
+            FileLock(path.with_name(".results.csv.lock"), is_singleton=False).acquire(
+                blocking=False
+            )
+
+    monkeypatch.setattr(compare_table, "write_csv", locked)
+    assert run(["compare", str(file), "--table"]) == 0
+    (tmp_path / "out" / "results.jsonl").unlink()
+    assert run(["compare", str(file), "--table"]) != 0, "nothing to write"
+
 
 @pytest.mark.parametrize(
     ("section", "value", "match"),
@@ -146,6 +216,11 @@ latency_batch = 4
         ("compare", {"methods": ["sca"], "settings": {"stds": {}}}, "isn't compared"),
         ("compare", {"methods": ["sca"], "settings": {"sca": {"regrw": 0.1}}}, "regrw"),
         ("compare", {"methods": ["sca"], "sparsities": [1.5]}, "sparsity"),
+        (
+            "compare",
+            {"methods": ["sca", "random"], "settings": {"random": {"epochs": 3}}},
+            "trained as 'sca' is",
+        ),
         ("compare", {"methods": ["sca"], "processes": 0}, "processes"),
         ("pruning", {"sparsity": 0.5}, "the comparison sets it"),
         ("seeds", [], "seeds"),

@@ -18,6 +18,8 @@ COSTS = [
     ("random", {}, 1.0),
     ("weight-magnitude", {}, 2.0),
     ("pca", {}, 2.0),
+    ("slimming", {}, 2.0),
+    ("slimming", {"options": {"penalty": 1e-4}}, 1.0),
     ("spike-thrift", {}, 2.0),
     ("sca", {"finetune_epochs": 1, "distill": 0.5}, 2.0),
 ]

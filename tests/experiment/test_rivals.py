@@ -29,7 +29,7 @@ LABELS = sorted(
 def small_jobs() -> list[Job]:
     """The comparison's own jobs, of one seed, on a few digits."""
     config = rivals.comparison(Tier(train_rows=None, epochs=EPOCHS, width=0.5, seeds=1))
-    return rivals.with_controls(
+    return rivals.in_order(
         dataclasses.replace(
             config,
             seeds=(0,),
@@ -64,7 +64,7 @@ def test_every_method_goes_through(label: str, folder: Path) -> None:
         emergent = cls.budget_kind == "emergent"
         assert (record["sparsity_reached"] is not None) == emergent
         usual = 2 if cls.needs == "trained" else EPOCHS
-        assert len(record["epochs"]) == (6 if label == "lottery-ticket" else usual)
+        assert len(record["epochs"]) == (6 if label in ("lottery-ticket", "slimming") else usual)
     rows = compare_table.rows(records[job.name] for job in jobs)
     usual = 1.5 if METHODS[label].needs == "trained" else 1.0
     cost = {"lottery-ticket": 1.5, "spike-thrift": 2.0}.get(label, usual)  # which has a teacher
@@ -109,3 +109,4 @@ def test_published_numbers_are_of_methods_that_exist_and_name_their_source() -> 
     for text in PUBLISHED.values():
         assert text.count("(") == text.count(")") >= 1
         assert re.search(r"20\d\d(, second-hand)?\)$", text), "the year of the source"
+        assert re.match(r"(CIFAR-10|CIFAR-100|Tiny-ImageNet|N-MNIST|DVS128 Gesture): ", text)

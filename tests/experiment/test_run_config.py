@@ -113,7 +113,7 @@ def test_the_shipped_examples_are_valid() -> None:
         ("pruning", {"sparsity": None, "target": {"macs": 0.0}}, r"\(0, 1\]"),
         ("pruning", {"options": {"regorw": 0.1}}, r"options\.regorw.*Did you mean 'regrow'"),
         ("pruning", {"method": "random", "options": {"scope": "layer"}}, r"no such setting"),
-        ("pruning", {"method": "slimming", "options": {"penalty": 1e-4}}, r"no such setting"),
+        ("pruning", {"method": "random", "options": {"penalty": 1e-4}}, r"no such setting"),
         ("pruning", {"every_epochs": 0}, r"every_epochs.*above 0"),
         ("pruning", {"residual": "outer"}, r"residual"),
         ("training", {"epochs": 0}, r"training\.epochs"),

@@ -16,8 +16,11 @@ import pytest
 
 from microglia.cli import run
 from microglia.errors import ConfigError, DataError
+from microglia.experiment import compare_table
 from microglia.experiment import tune as tune_module
 from microglia.experiment.compare import CompareConfig
+from microglia.experiment.job import Search
+from microglia.experiment.results import read_results
 from microglia.experiment.toml import dump
 from microglia.experiment.tune import open_storage, tune, tune_all
 
@@ -52,13 +55,16 @@ def test_the_best_trial_sets_the_options(tmp_path: Path) -> None:
     trials = finished(storage, jobs[0].name)
     assert len(trials) == 3
     best = max(trials, key=lambda t: (t.value, -t.number))
-    assert found["stds-0.8"] == best.params
+    assert found["stds-0.8"].options == best.params
+    assert found["stds-0.8"].search == Search(trials=3, epochs=3)
+    assert found["weight-magnitude-0.8"].search.epochs == 3 * 2, "of fine-tuning"
     assert set(best.params) == {"strength", "threshold"}
-    tuned = {job.label: job.config.pruning for job in config.with_options(found).jobs()}
+    options = {name: one.options for name, one in found.items()}
+    tuned = {job.label: job.config.pruning for job in config.with_options(options).jobs()}
     assert tuned["stds"].options == best.params
     assert tuned["uniform-slim"].options == {}
     again = tune(jobs[0], trials=3, storage=storage, folder=tmp_path / "tune")
-    assert again == best.params
+    assert again == found["stds-0.8"]
     assert len(finished(storage, jobs[0].name)) == 3, "a finished search trains nothing more"
     assert not list((tmp_path / "tune").rglob("*-trial*")), "trials leave no files"
 
@@ -74,6 +80,34 @@ def test_the_comparison_goes_on_from_the_dense_network_of_the_search(
     assert run([*command, "--tune", "1"]) == 0
     (metrics,) = tmp_path.rglob("networks/dense-seed0/metrics.jsonl")
     assert len(metrics.read_text().splitlines()) == config.training.epochs, "trained once"
+    records = {r["label"]: r for r in read_results(Path("out/results.jsonl")).values()}
+    assert records["weight-magnitude"]["search"] == {"trials": 1, "epochs": 2}
+    assert all(r["search"] is None for x, r in records.items() if x != "weight-magnitude")
+    rows = {row["method"]: row for row in compare_table.rows(records.values())}
+    assert rows["weight-magnitude"]["cost"] == 1 + 2 + 2, "the dense one, itself, its trial"
+    assert [row["tuned"] for row in rows.values()].count(0) == len(rows) - 1
+    assert "| ×5.00 | 1 |" in compare_table.markdown(list(rows.values()))
+
+
+def test_a_search_goes_the_same_way_again_and_no_two_trials_draw_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is gone on with by another worker; the score here is of the options alone."""
+    monkeypatch.setattr(
+        tune_module, "_validated", lambda job, options, **_: (options["strength"], 1)
+    )
+    job = CompareConfig.from_table(TABLE).searched()[0]
+
+    def proposed(name: str, *rounds: int) -> list[Any]:
+        storage = f"sqlite:///{tmp_path}/{name}.db"
+        for trials in rounds:
+            tune(job, trials=trials, storage=storage, folder=tmp_path)
+        return [trial.params for trial in finished(storage, job.name)]
+
+    straight = proposed("a", 8)
+    assert straight == proposed("b", 8) == proposed("c", 7, 8)
+    strengths = {params["strength"] for params in straight}
+    assert len(strengths) == len(straight) == 8
 
 
 def test_the_test_images_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

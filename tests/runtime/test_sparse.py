@@ -8,7 +8,8 @@ from torch import nn
 
 import microglia as mg
 from microglia.errors import ConfigError
-from microglia.runtime import accelerate, csr_bytes, sparsify
+from microglia.metrics import measure_peak_memory
+from microglia.runtime import accelerate, csr_bytes, csr_savings, sparsify
 from microglia.runtime.sparse import _SparseLayer
 from zoo import CASES, make
 
@@ -64,3 +65,25 @@ def test_bytes_of_a_csr_matrix() -> None:
     weight.view(-1)[[0, 5, 40, 71]] = 1.0
     assert csr_bytes(weight) == 4 * (4 + 2) + 4 * 7
     assert csr_bytes(torch.ones(1, 2**16 + 1)) == (2**16 + 1) * 8 + 8
+
+
+@pytest.mark.parametrize("network", ["chain", "pre-activation", "MS-ResNet"])
+@pytest.mark.parametrize("sparsity", [0.5, 0.9])
+def test_savings_are_those_of_the_layers_that_sparsify_changes(
+    network: str, sparsity: float
+) -> None:
+    model, x = make(network, T=1, seed=0)
+    mg.WeightMagnitude(model, example_input=x, sparsity=sparsity, scope="layer").calibrate()
+    changed = [name for name, m in sparsify(model).named_modules() if isinstance(m, _SparseLayer)]
+    assert bool(changed) == (sparsity > 0.8)
+    weights = [model.get_parameter(f"{name}.weight") for name in changed]
+    assert csr_savings(model) == sum(4 * w.numel() - csr_bytes(w) for w in weights)
+
+
+def test_the_memory_of_a_sparse_network_is_measured() -> None:
+    """Its columns and its output are in the peak, its weights are not."""
+    layer = nn.Conv2d(2, 3, 3, padding=1)
+    layer.weight.data *= torch.rand_like(layer.weight) < 0.2
+    x = torch.rand(4, 2, 8, 8)
+    peak = measure_peak_memory(sparsify(nn.Sequential(layer), density=0.5), x)
+    assert peak >= 4 * (2 * 9 + 3) * 4 * 8 * 8

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from filelock import FileLock
 from rich.console import Console
 
 from microglia.cli.jobs import list_done, say_missing
 from microglia.errors import ConfigError, DataError
 from microglia.experiment import compare_table
 from microglia.experiment.compare import CompareConfig
+from microglia.experiment.config import DENSE
+from microglia.experiment.job import Job, Record
 from microglia.experiment.results import read_results, run_in_processes, run_jobs
 from microglia.experiment.toml import read_table, set_key
-from microglia.experiment.tune import tune_all
+from microglia.experiment.tune import Found, tune_all
 from microglia.runtime import keep_freed_memory
 
+CSV = "results.csv"
 JOBS = "jobs"  # where networks are trained: searches start from the dense ones of the comparison
 
 
@@ -38,9 +43,11 @@ def compare(
     config = CompareConfig.from_table(table)
     folder = Path(config.output.directory)
     count = processes or config.compare.processes
+    found: dict[str, Found] = {}
     if trials is not None:
-        config = _tuned(console, config, trials, storage, folder, processes=count)
-    jobs = config.jobs()
+        found = _searched(console, config, trials, storage, folder, processes=count)
+        config = config.with_options({name: one.options for name, one in found.items()})
+    jobs = [_with_search(job, found) for job in config.jobs()]
     results = Path(config.output.results or folder / "results.jsonl")
     if list_jobs:
         list_done(console, jobs, results)
@@ -51,20 +58,32 @@ def compare(
             run_jobs(jobs, results=results, folder=folder / JOBS, progress=progress)
         else:
             run_in_processes(jobs, count, results=results, folder=folder / JOBS)
-    names = {job.name for job in jobs}
-    records = [r for name, r in read_results(results).items() if name in names]
-    found = compare_table.rows(records)
-    if not found:
-        raise DataError(f"'{results}' has no finished run of this comparison yet.")
     folder.mkdir(parents=True, exist_ok=True)
-    compare_table.write_csv(found, folder / "results.csv")
-    console.out(compare_table.markdown(found), highlight=False)
-    console.out(str(folder / "results.csv"), highlight=False)
+    with FileLock(folder / f".{CSV}.lock"):  # of two comparisons, who reads last also writes last
+        records = _records(jobs, results)
+        rows = compare_table.rows(records)
+        compare_table.write_csv(rows, folder / CSV)
+    console.out(compare_table.markdown(rows), highlight=False)
+    console.out(str(folder / CSV), highlight=False)
     if not only_table:
         say_missing(console, jobs, records)
 
 
-def _tuned(
+def _records(jobs: Sequence[Job], results: Path) -> list[Record]:
+    """Those of the comparison that are there, a dense one among them."""
+    names = {job.name for job in jobs}
+    records = [r for name, r in read_results(results).items() if name in names]
+    if not any(r["label"] == DENSE for r in records):
+        raise DataError(f"'{results}' has no finished run of this comparison yet.")
+    return records
+
+
+def _with_search(job: Job, found: Mapping[str, Found]) -> Job:
+    name = f"{job.label}-{job.sparsity:g}"
+    return dataclasses.replace(job, search=found[name].search) if name in found else job
+
+
+def _searched(
     console: Console,
     config: CompareConfig,
     trials: int,
@@ -72,8 +91,8 @@ def _tuned(
     folder: Path,
     *,
     processes: int,
-) -> CompareConfig:
-    """The config with the settings that did best on the validation images."""
+) -> dict[str, Found]:
+    """The settings that did best on the validation images, by method and sparsity."""
     if trials < 1:
         raise ConfigError(f"--tune: wanted at least 1 trial, got {trials}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +103,6 @@ def _tuned(
         folder=folder / JOBS,
         processes=processes,
     )
-    for name, options in found.items():
-        console.out(f"{name}: {options}", highlight=False)
-    return config.with_options(found)
+    for name, one in found.items():
+        console.out(f"{name}: {one.options}", highlight=False)
+    return found

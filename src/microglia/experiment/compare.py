@@ -10,6 +10,7 @@ from typing import Any
 
 from microglia.errors import ConfigError, nearest
 from microglia.experiment.config import (
+    CONTROLS,
     DENSE,
     DataConfig,
     NetworkConfig,
@@ -24,14 +25,20 @@ from microglia.experiment.toml import from_table, read_table
 from microglia.methods import method_named
 from microglia.training import TrainingConfig
 
+SLIM, RANDOM_WEIGHTS = "uniform-slim", "random-weights"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ContestConfig:
     """Which methods, how sparse, and by how many processes at once.
 
     Methods that prune channels are asked for each of `sparsities`, those that prune weights for
-    each of `weight_sparsities`. `settings` has a table for a method that wants its own, or for one
-    of its sparsities ("stds-0.9"): its options, keys of the pruning section, or `epochs`.
+    each of `weight_sparsities`. Controls are there unasked: random channels and the evenly narrowed
+    network at the parameters that SCA keeps, or else the first method that prunes channels; random
+    weights wherever weights are pruned, and the narrowed network at their parameters.
+
+    `settings` has a table for a method that wants its own, or for one of its sparsities
+    ("stds-0.9"): its options, keys of the pruning section, or `epochs`.
     """
 
     methods: tuple[str, ...]
@@ -47,13 +54,39 @@ class ContestConfig:
             )
         for method in self.methods:
             method_named(method)
-        asked = [f"{m}-{s:g}" for m in self.methods for s in self.sparsities_of(m)]
+        asked = {f"{m}-{s:g}": m for m in self.methods for s in self.sparsities_of(m)}
+        asked |= {m: m for m in self.methods}
         for name in self.settings:
-            if name not in (*self.methods, *asked):
-                hint = nearest(name, [*self.methods, *asked])
+            if name not in asked:
+                hint = nearest(name, list(asked))
                 raise ConfigError(f"compare.settings.{name}: that isn't compared.{hint}")
+            if self.reference is not None and asked[name] in CONTROLS:
+                raise ConfigError(
+                    f"compare.settings.{name}: it is trained as '{self.reference}' is, whose "
+                    "control it is; take these settings away."
+                )
         if self.processes < 1:
             raise ConfigError(f"compare.processes: wanted at least 1, got {self.processes}")
+
+    @property
+    def all_methods(self) -> tuple[str, ...]:
+        """Those that are asked for, and random weights beside others that prune weights."""
+        weights = any(method_named(m).prunes == "weights" for m in self.methods)
+        return tuple(dict.fromkeys((*self.methods, *([RANDOM_WEIGHTS] if weights else []))))
+
+    @property
+    def reference(self) -> str | None:
+        """What the controls of channel methods are matched to: SCA, else the first of them."""
+        channels = [
+            m for m in self.methods if method_named(m).prunes == "channels" and m not in CONTROLS
+        ]
+        return "sca" if "sca" in channels else next(iter(channels), None)
+
+    def controls_of(self, label: str) -> tuple[str, ...]:
+        """The controls at the parameters that this method keeps."""
+        if label == self.reference:
+            return CONTROLS
+        return (SLIM,) if label == RANDOM_WEIGHTS else ()
 
     def sparsities_of(self, method: str) -> tuple[float, ...]:
         """Those that the method is asked for."""
@@ -95,8 +128,16 @@ class CompareConfig:
         return from_table(cls, read_table(Path(path)))
 
     def jobs(self) -> list[Job]:
-        """Each seed's dense network, then every method at every sparsity."""
-        return list(self._jobs())
+        """Each seed's dense network, then every method at every sparsity, with its controls.
+
+        A control that is also asked for as a method is trained once, as the matched control.
+        """
+        found = [
+            (job, [_matched(job, c) for c in self.compare.controls_of(job.label)])
+            for job in self._jobs()
+        ]
+        instead = {control.name for _, matched in found for control in matched}
+        return [one for job, matched in found if job.name not in instead for one in (job, *matched)]
 
     def searched(self) -> list[Job]:
         """Of the first seed, the runs of methods that have settings to search."""
@@ -120,7 +161,7 @@ class CompareConfig:
         experiment = f"{Path(self.data.source).name}-{self.network.name}"
         for seed in self.seeds:
             yield Job(experiment=experiment, label=DENSE, config=self._dense(seed))
-            for method in self.compare.methods:
+            for method in self.compare.all_methods:
                 for sparsity in self.compare.sparsities_of(method):
                     config = self._config(seed, method=method, sparsity=sparsity)
                     yield Job(
@@ -147,7 +188,9 @@ class CompareConfig:
             self.training, epochs=own.pop("epochs", self.training.epochs)
         )
         known = method_options(method_named(method))
-        options = {k: own.pop(k) for k in list(own) if k in known}
+        usual = method_named(method).usual_penalty
+        options = {"penalty": usual} if usual else {}
+        options |= {k: own.pop(k) for k in list(own) if k in known}
         pruning = {**self.pruning, **own, "method": method, "sparsity": sparsity}
         pruning["options"] = options
         return dataclasses.replace(
@@ -155,3 +198,17 @@ class CompareConfig:
             training=training,
             pruning=from_table(PruningConfig, pruning, where="pruning."),
         )
+
+
+def _matched(job: Job, control: str) -> Job:
+    """A control at the parameters that a job's network keeps, trained as it is."""
+    pruning = dataclasses.replace(
+        job.config.pruning,
+        method=control,
+        options={},
+        warmup_epochs=None,
+        finetune_epochs=0,
+        distill=0.0,
+    )
+    config = dataclasses.replace(job.config, pruning=pruning)
+    return dataclasses.replace(job, label=control, config=config, like=job.label)

@@ -121,6 +121,9 @@ class PruningConfig:
     of the fine-tuning loss is `Distillation` from the dense network of the same seed. Methods that
     prune weights leave zeros; they are fine-tuned before they are compacted.
 
+    A method that acts on a trained network and has a penalty, as slimming's on the norms' scales,
+    is given one that was trained with it from the start where `options.penalty` is above 0.
+
     `controls` are trained beside it: "dense"; "random", "uniform-slim" and "random-weights" at the
     parameters that the method reached. `options` go to the method as they are, such as
     `regrow = 0.1` for SCA.
@@ -214,7 +217,12 @@ class PruningConfig:
     @property
     def needs_dense(self) -> bool:
         """Whether the method or its fine-tuning starts, or learns, from the dense network."""
-        return bool(self.distill) or builds_on_dense(method_named(self.method))
+        return bool(self.distill) or builds_on_dense(self.method, self.options)
+
+    @property
+    def trains_for_it(self) -> bool:
+        """Whether the network that is pruned when trained was trained with the method's penalty."""
+        return trains_for_it(self.method, self.options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,9 +298,18 @@ class RunConfig:
         return dataclasses.asdict(self)
 
 
-def builds_on_dense(cls: type[Pruner]) -> bool:
+def builds_on_dense(method: str, options: Mapping[str, Any]) -> bool:
     """Whether a method starts, or learns, from the dense network, whose training it then costs."""
-    return cls.needs == "trained" or "teacher" in cls.settings()
+    cls = method_named(method)
+    starts = cls.needs == "trained" and not trains_for_it(method, options)
+    return starts or "teacher" in cls.settings()
+
+
+def trains_for_it(method: str, options: Mapping[str, Any]) -> bool:
+    """Whether a method for trained networks has one trained with its penalty, from the start."""
+    rate = options.get("penalty")
+    sparse = isinstance(rate, (int, float)) and rate > 0
+    return sparse and method_named(method).needs == "trained"
 
 
 _SET_ELSEWHERE = (
@@ -309,10 +326,10 @@ def check_seeds(seeds: tuple[int, ...]) -> None:
 
 def method_options(cls: type[Pruner]) -> list[str]:
     """What the method's constructor takes beyond the keys that every method has here."""
-    # Controls treat all layers alike, and so set the scope themselves; and where masks don't change
-    # while the network trains, no pruner's penalty is in the loss.
+    # Controls treat all layers alike, and so set the scope themselves; and no pruner's penalty is
+    # in the loss that they are trained with.
     closed = ["scope"] if cls.needs == "initialisation" else []
-    closed += ["penalty"] if cls.needs != "training" else []
+    closed += ["penalty"] if cls.needs == "initialisation" else []
     return [name for name in cls.settings() if name not in (*_SET_ELSEWHERE, *closed)]
 
 

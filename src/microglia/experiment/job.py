@@ -24,6 +24,7 @@ from microglia.experiment.trial import (
     train_dense,
     train_pruned,
 )
+from microglia.experiment.worth import worth_of
 from microglia.methods import method_named
 from microglia.metrics import Figures, measure
 from microglia.training import TrainingConfig
@@ -35,9 +36,18 @@ KEYS = set(
     "epochs changes kept scores seconds certificate".split()
 )
 """What every record has."""
-LATER_KEYS = {"parameters_kept", "sparsity_reached", "activity"}
+LATER_KEYS = {"parameters_kept", "sparsity_reached", "activity", "search"}
 """What earlier records lack."""
 REMEDY = "Another version of microglia wrote it: use that one, or name another results file."
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a method's settings were found on the validation images."""
+
+    trials: int
+    epochs: int
+    """Trained in all trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +66,8 @@ class Job:
     like: str | None = None
     dense_training: TrainingConfig | None = None
     """How the dense network of the seed is trained; None for as this one."""
+    search: Search | None = None
+    """What its settings come from; None where nothing was searched."""
 
     def __post_init__(self) -> None:
         if len(self.config.seeds) != 1:
@@ -138,8 +150,8 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
     output, device = job.config.output, bench.device
     models = {"dense": dense.to(device), "this": trial.model.to(device)}
     images = bench.example(output.latency_batch).to(device)
-    clocks = clocked(models, images, repeats=output.latency_repeats)
-    speedup, _, _ = clocks["this"].latency.speedup_over(clocks["dense"].latency)
+    sparse = "this" if trial.prunes_weights and device.type == "cpu" else None
+    clocks = clocked(models, images, repeats=output.latency_repeats, sparse=sparse)
     figures = measure(trial.model, bench.test_batches(), latency_repeats=0)
     return {
         "name": job.name,
@@ -152,7 +164,11 @@ def do(job: Job, done: Mapping[str, Record], *, folder: Path, progress: bool) ->
         "config": job.config.to_dict(),
         "parameters_kept": trial.parameters_kept(dense),
         "sparsity_reached": trial.reached,
-        "figures": {**clocks["this"].on(figures).summary(), "latency_ratio": 1 / speedup},
+        "search": dataclasses.asdict(job.search) if job.search else None,
+        "figures": {
+            **clocks["this"].on(figures).summary(),
+            **worth_of(trial, dense, clocks),
+        },
         "activity": activity_of(figures),
         **_history(trial),
     }

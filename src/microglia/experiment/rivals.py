@@ -9,20 +9,14 @@ projected to the sparsity at three quarters of the run; records tell what they h
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 from microglia.errors import ConfigError
 from microglia.experiment.compare import CompareConfig
-from microglia.experiment.config import DENSE
+from microglia.experiment.config import CONTROLS, DENSE
 from microglia.experiment.job import Job
 from microglia.experiment.tiers import Tier, cifar10, tier_named
 from microglia.methods import METHODS
-
-SLIM = "uniform-slim"
-MATCHED = {"sca": ("random", SLIM), "random-weights": (SLIM,)}
-"""Method -> the controls that are trained at the parameters which it keeps."""
 
 UNTIL = 0.75
 """Part of a run after which masks stay."""
@@ -43,33 +37,22 @@ def jobs(tier: str) -> list[Job]:
     size = tier_named(tier)
     if tier == "g":
         raise ConfigError("tier: methods are compared at the tiers s and m")
-    return with_controls(comparison(size))
+    return in_order(comparison(size))
 
 
-def with_controls(config: CompareConfig) -> list[Job]:
-    """The jobs of a comparison and the controls matched to them, in an order of which every part
-    can be read: dense networks and controls with what they are matched to, then seed by seed."""
-    found = [job for one in config.jobs() for job in (one, *_matched(one))]
-    return sorted(found, key=lambda job: (_stands_alone(job), job.seed))
+def in_order(config: CompareConfig) -> list[Job]:
+    """The jobs of a comparison in an order of which every part can be read: dense networks,
+    controls and what they are matched to, then the others, each seed by seed."""
 
+    def stands_alone(job: Job) -> bool:
+        matched = job.like is not None or config.compare.controls_of(job.label)
+        return not matched and job.label != DENSE
 
-def _stands_alone(job: Job) -> bool:
-    """Whether it is neither a control nor what one is matched to."""
-    return job.label not in {DENSE, *MATCHED} and job.like is None
-
-
-def _matched(job: Job) -> Iterator[Job]:
-    for control in MATCHED.get(job.label, ()):
-        pruning = dataclasses.replace(
-            job.config.pruning, method=control, options={}, warmup_epochs=None, finetune_epochs=0
-        )
-        config = dataclasses.replace(job.config, pruning=pruning)
-        yield dataclasses.replace(job, label=control, config=config, like=job.label)
+    return sorted(config.jobs(), key=lambda job: (stands_alone(job), job.seed))
 
 
 def comparison(tier: Tier) -> CompareConfig:
-    """All methods with the settings that they have at a tier's size, without matched controls."""
-    controls = {name for names in MATCHED.values() for name in names}
+    """All methods with the settings that they have at a tier's size."""
     return CompareConfig.from_table(
         {
             **cifar10(tier),
@@ -79,7 +62,7 @@ def comparison(tier: Tier) -> CompareConfig:
                 "methods": [
                     name
                     for name, cls in METHODS.items()
-                    if name not in controls and not cls.recurrent_only
+                    if name not in CONTROLS and not cls.recurrent_only
                 ],
                 "settings": _settings(tier),
             },

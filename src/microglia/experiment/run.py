@@ -113,11 +113,12 @@ def _refuse_fewer_timesteps(config: RunConfig) -> None:
     """Only the dense network's timesteps are lowered, so that others would be compared unfairly."""
     pruning = config.pruning
     others = {pruning.method, *pruning.controls} - {DENSE}
-    unlike = sorted(name for name in others if method_named(name).needs != "trained")
+    unlike = {name for name in others if method_named(name).needs != "trained"}
+    unlike |= {pruning.method} if pruning.trains_for_it else set()
     if config.network.final_T is not None and unlike:
         raise ConfigError(
             f"network.final_T: is for `train`, and for methods of trained networks without other "
-            f"controls; {', '.join(unlike)} would run at T = {config.network.T}"
+            f"controls; {', '.join(sorted(unlike))} would run at T = {config.network.T}"
         )
 
 

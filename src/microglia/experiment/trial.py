@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,11 +51,18 @@ class Trial:
     certificate: Certificate | None = None
     reached: float | None = None
     """The sparsity that an emergent method came to before it was projected to its budget."""
+    file: Path | None = None
+    """The folder that a compacted network came from."""
+
+    @property
+    def prunes_weights(self) -> bool:
+        """Whether single weights were closed, which stay in the network as zeros."""
+        return bool(self.kept) and method_named(self.name).prunes == "weights"
 
     def parameters_kept(self, dense: nn.Module) -> float:
         """The fraction of the dense network's parameters that are left; closed weights are not."""
         whole = measure_size(dense).parameters
-        if self.kept and method_named(self.name).prunes == "weights":
+        if self.prunes_weights:
             return 1 - sum(int((~mask).sum()) for mask in self.kept.values()) / whole
         return measure_size(self.model).parameters / whole
 
@@ -123,14 +131,15 @@ def train_dense(bench: Bench, seed: int) -> Trial:
 def train_pruned(bench: Bench, seed: int, *, dense: nn.Module | None = None) -> Trial:
     """The network pruned by the config's method, compacted, and fine-tuned if asked.
 
-    A method that acts on a trained network takes a copy of `dense`; distillation has it as teacher,
-    and so has a method that learns from one.
+    A method that acts on a trained network takes a copy of `dense`, or a network trained with the
+    method's own penalty; distillation has the dense one as teacher, and so has a method that learns
+    from one.
     """
     pruning = bench.config.pruning
     cls, budget = method_named(pruning.method), _budget(pruning)
     if cls.needs == "initialisation" and cls.prunes == "channels":
         return _narrowed(bench, seed, name=pruning.method, budget=budget, teacher=dense)
-    if cls.needs != "trained":
+    if cls.needs != "trained" or pruning.trains_for_it:
         model = bench.network(seed)
     else:
         assert dense is not None, f"'{pruning.method}' prunes a trained network"
@@ -167,7 +176,7 @@ def _narrowed(
     if name == bench.config.pruning.method:
         history += _finetune(bench, small.model, seed, teacher=teacher)
     file = mg.save(small, bench.folder(name, seed) / COMPACT)
-    return Trial(name, seed, mg.load(file), history, kept)
+    return Trial(name, seed, mg.load(file), history, kept, file=file)
 
 
 def _budget(pruning: PruningConfig) -> dict[str, Any]:
@@ -183,16 +192,16 @@ def _pruned(
     budget: Mapping[str, Any],
     teacher: nn.Module | None,
 ) -> Trial:
-    """Pruned while it trains, or as it is, trained already."""
+    """Pruned while it trains, or as it is, trained already, or trained with the penalty first."""
     cls, history = method_named(name), History()
-    trains = cls.needs != "trained"
+    tuned = name == bench.config.pruning.method
+    trains = cls.needs != "trained" or (tuned and bench.config.pruning.trains_for_it)
     optimizer = build_optimizer(model, bench.config.training) if trains else None
     pruner = _pruner(bench, model, optimizer, name=name, seed=seed, budget=budget, teacher=teacher)
     if trains:
         history = _train(bench, model, seed, name=name, optimizer=optimizer, pruner=pruner)
-    else:
+    if cls.needs == "trained":
         pruner.calibrate(bench.training_batches(seed))
-    tuned = name == bench.config.pruning.method
     if tuned and cls.prunes == "weights":  # closed weights are zero for as long as masks hold them
         history += _finetune(bench, model, seed, teacher=teacher, pruner=pruner)
     small = pruner.compact()
@@ -211,6 +220,7 @@ def _pruned(
         scores=scores,
         certificate=small.certificate,
         reached=pruner.reached,
+        file=file,
     )
 
 

@@ -8,14 +8,17 @@ import time
 import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from microglia.errors import ConfigError, DataError, MicrogliaError
 from microglia.experiment.bench import Bench
 from microglia.experiment.config import RunConfig
-from microglia.experiment.job import Job, dense_network
+from microglia.experiment.job import Job, Search, dense_network
 from microglia.experiment.processes import run_side_by_side
 from microglia.experiment.trial import train_pruned
 from microglia.methods import method_named
@@ -27,16 +30,28 @@ if TYPE_CHECKING:
 PATIENCE = 120.0
 """Seconds that a database may be away, such as for a restart."""
 
+EPOCHS = "epochs"
+"""Where a trial notes for how long it trained."""
+
 Value = TypeVar("Value")
 
 
-def tune(job: Job, *, trials: int, storage: str, folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Found:
+    """The options that did best, and the search that they come from."""
+
+    options: dict[str, Any]
+    search: Search
+
+
+def tune(job: Job, *, trials: int, storage: str, folder: Path) -> Found:
     """The options of the job's method that did best on the validation images.
 
     Optuna's TPE sampler proposes them from the method's `search`. Workers of any number, on any
     machines, share a study by its storage, and each stops once `trials` are finished in all; a
     worker that dies loses its own unfinished trial alone, and a storage that goes away is waited
-    for. The trial's network, pruned and compacted, has the job's seed.
+    for. The trial's network, pruned and compacted, has the job's seed. What a trial is proposed
+    hangs on that seed, its number, and the trials before it: one worker always searches the same.
 
     Args:
         storage: any URL of Optuna's, such as `sqlite:///tune.db` or
@@ -57,7 +72,6 @@ def tune(job: Job, *, trials: int, storage: str, folder: Path) -> dict[str, Any]
         lambda: optuna.create_study(
             study_name=job.name,
             storage=open_storage(storage),
-            sampler=optuna.samplers.TPESampler(n_startup_trials=max(3, trials // 3)),
             direction="maximize",
             load_if_exists=True,
         )
@@ -66,18 +80,33 @@ def tune(job: Job, *, trials: int, storage: str, folder: Path) -> dict[str, Any]
     failed = 0
     while len(_finished(study)) < trials:
         trial = _patiently(study.ask)
+        study.sampler = _sampler(job.seed, trial.number, trials=trials)
         options = _patiently(partial(_suggest, trial, job.label))
         try:
-            value = _validated(job, options, folder=folder, number=trial.number)
+            value, epochs = _validated(job, options, folder=folder, number=trial.number)
         except MicrogliaError as error:
             _tell(study, trial, None)
             failed += 1
             if failed >= trials:
                 raise ConfigError(f"tune: {job.name} with {options}: {error}") from error
         else:
+            _patiently(partial(trial.set_user_attr, EPOCHS, epochs))
             _tell(study, trial, value)
-    best = max(_finished(study), key=lambda t: (t.value or 0.0, -t.number))
-    return dict(best.params)
+    finished = _finished(study)
+    best = max(finished, key=lambda t: (t.value or 0.0, -t.number))
+    epochs = sum(t.user_attrs.get(EPOCHS, 0) for t in finished)
+    return Found(dict(best.params), Search(len(finished), epochs))
+
+
+def _sampler(seed: int, number: int, *, trials: int) -> optuna.samplers.BaseSampler:
+    """One for each trial: a seed that workers shared would have them all draw the same."""
+    (mixed,) = np.random.SeedSequence((seed, number)).generate_state(1)
+    return _optuna().samplers.TPESampler(
+        n_startup_trials=max(3, trials // 3),
+        seed=int(mixed),
+        multivariate=False,  # else it draws in `ask`, before the trial's number is known
+        constant_liar=True,  # what others are at counts as poor, so that two don't do the same
+    )
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
@@ -89,7 +118,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
 
 def tune_all(
     jobs: Sequence[Job], *, trials: int, storage: str, folder: Path, processes: int
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Found]:
     """The best options of each job, by its method and sparsity; studies shared by processes here.
 
     Raises:
@@ -146,8 +175,13 @@ def _suggest(trial: optuna.Trial, method: str) -> dict[str, Any]:
     return found
 
 
-def _validated(job: Job, options: dict[str, Any], *, folder: Path, number: int) -> float:
-    """Accuracy on the validation images of one network trained with these options."""
+def _validated(
+    job: Job, options: dict[str, Any], *, folder: Path, number: int
+) -> tuple[float, int]:
+    """Accuracy on the validation images of one network trained with these options, and its epochs.
+
+    Those of the dense network, which all trials share, aren't among them.
+    """
     pruning = job.config.pruning
     pruning = dataclasses.replace(pruning, options={**pruning.options, **options})
     config = dataclasses.replace(job.config, pruning=pruning)
@@ -156,8 +190,10 @@ def _validated(job: Job, options: dict[str, Any], *, folder: Path, number: int) 
     try:
         bench = Bench.open(config, work, progress=False)
         dense = dense_network(job, folder, progress=False) if pruning.needs_dense else None
-        model = train_pruned(bench, job.seed, dense=dense).model
-        return measure_accuracy(model.to(bench.device), bench.validation_batches())
+        made = train_pruned(bench, job.seed, dense=dense)
+        model = made.model.to(bench.device)
+        accuracy = measure_accuracy(model, bench.validation_batches())
+        return accuracy, len(made.history.epochs)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -62,6 +62,8 @@ class Pruner(Allotting):
     source: ClassVar[str]
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """What is worth searching for a network: a setting's range, or its words."""
+    usual_penalty: ClassVar[float] = 0.0
+    """Rate of the penalty that a network is trained with before this method prunes it."""
     recurrent_only: ClassVar[bool] = False
     """Whether it prunes recurrent synapses, and so no network without them."""
     cycle: int | None = None

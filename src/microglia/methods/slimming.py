@@ -27,7 +27,8 @@ class Slimming(ChannelPruner):
     the target is SynOps), fine-tune, compact.
 
     Args:
-        penalty: λ, the rate of the L1 term on the scales (the paper: 1e-5 to 1e-4).
+        penalty: λ, the rate of the L1 term on the scales (the paper: 1e-5 to 1e-4; comparisons
+            train the network with the latter).
         The others: see `ChannelPruner`.
 
     Raises:
@@ -39,6 +40,7 @@ class Slimming(ChannelPruner):
 
     name = "slimming"
     needs = "trained"
+    usual_penalty = 1e-4
     source = "Liu et al., ICCV 2017"
 
     def __init__(self, model: nn.Module, **settings: Any) -> None:

@@ -80,4 +80,6 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-i
 
 
 def _storages(values: Any) -> list[torch.UntypedStorage]:
-    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    # A sparse tensor has no storage of its own: its plain parts were followed as they were made.
+    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    return [tensor.untyped_storage() for tensor in tensors if tensor.layout == torch.strided]

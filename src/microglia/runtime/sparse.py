@@ -51,6 +51,13 @@ def csr_bytes(weight: Tensor) -> int:
     return open_ * (weight.element_size() + index) + 4 * (rows + 1)
 
 
+def csr_savings(model: nn.Module, *, density: float = 0.2) -> int:
+    """Bytes that the layers which `sparsify` would change need less as CSR matrices."""
+    layers = [layer for layer in model.modules() if _mostly_zero(layer, density)]
+    weights: dict[int, Any] = {id(layer.weight): layer.weight for layer in layers}
+    return sum(w.numel() * w.element_size() - csr_bytes(w) for w in weights.values())
+
+
 def _mostly_zero(layer: nn.Module, density: float) -> bool:
     plain = isinstance(layer, nn.Linear) or (
         isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros"
