@@ -229,3 +229,12 @@ latency_batch = 4
 def test_what_is_refused(section: str, value: Any, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         config(**{section: value})
+
+
+def test_the_published_comparison_of_6conv2fc_stands_ready() -> None:
+    config = CompareConfig.from_file(Path(__file__).parents[2] / "examples" / "6conv2fc.toml")
+    assert (config.network.name, config.network.T) == ("6conv2fc", 8)
+    asked = {(job.label, job.config.pruning.sparsity) for job in config.jobs()}
+    for method in ("grad-r", "stds", "deep-r", "lottery-ticket", "upr", "sca"):
+        assert len([1 for label, _ in asked if label.startswith(method)]) == 2
+    assert len(config.jobs()) == 1 + 12  # the dense network, and each method at two densities

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from itertools import combinations
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from torch import nn
 import microglia as mg
 from microglia.errors import ConfigError
 from microglia.lyapunov import RateNetwork, SmoothMap, Spectrum, lyapunov_spectrum
+from microglia.lyapunov.exact import ExactFlow
 from microglia.lyapunov.smooth import RateFlow
+from microglia.lyapunov.streams import Purpose, stream
 from microglia.lyapunov.surrogate import GridFlow
 
 SHORT: dict[str, Any] = {"warmup": 0.1, "transient": 0.1}
@@ -274,3 +277,22 @@ def test_a_torch_module_is_asked_for_its_recurrent_network(monkeypatch: pytest.M
     np.testing.assert_array_equal(
         through.exponents, lyapunov_spectrum(network, **settings).exponents
     )
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_a_seed_draws_states_and_directions_apart_from_the_network(seed: int) -> None:
+    """A network drawn by `default_rng(seed)` has used these numbers for its weights."""
+    network = random_network(200, seed=seed)
+    rate = RateNetwork(weights=network.weights)
+    grid = GridFlow(network, seed=seed)
+    states = {
+        "uniform": grid.V / network.threshold,
+        "normal": RateFlow(rate, seed=seed).x,
+        **{purpose: stream(seed, purpose).random(200) for purpose in get_args(Purpose)[1:]},
+    }
+    states["network's, uniform"] = np.random.default_rng(seed).random(200)
+    states["network's, normal"] = np.random.default_rng(seed).standard_normal(200)
+    for (a, x), (b, y) in combinations(states.items(), 2):
+        assert abs(np.corrcoef(x, y)[0, 1]) < 0.35, (a, b)
+    exact = ExactFlow(network, seed=seed)
+    assert np.array_equal(exact.V, grid.V), "flows of one seed start alike"

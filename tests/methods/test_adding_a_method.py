@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import test_contract as contract
+from torch import nn
 
 from microglia.methods import Pruner
+from microglia.methods.parts.part import Part
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-method.md"
 LAWS: list[Callable[..., None]] = [
@@ -50,3 +52,17 @@ def test_a_detached_network_is_the_users_own(method: type[Pruner]) -> None:
     contract.test_detach_gives_the_users_own_network_back(method)
     contract.test_a_refused_network_is_left_alone(method)
     contract.test_settings_out_of_range_are_refused(method)
+
+
+def test_a_part_says_only_what_concerns_it(method: type[Pruner]) -> None:
+    class Looks(Part):
+        def __init__(self, model: nn.Module) -> None:
+            self._handles = [model.register_forward_hook(lambda *_: None)]
+
+    loop = contract.Loop(method, "chain", sparsity=0.5)
+    loop.pruner._parts["looks"] = Looks(loop.model)
+    loop.prune()
+    loop.run(2)
+    loop.pruner.load_state_dict(loop.pruner.state_dict())
+    loop.pruner.detach()
+    assert not loop.model._forward_hooks

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 import microglia as mg
 from microglia.methods import METHODS, Change, Pruner
 from microglia.structure.cost import parameters
-from zoo import CASES, make
+from zoo import CASES, make, same, snapshot
 
 NETWORKS = ["chain", "pre-activation", "snnTorch"]
 EVERY = 3
@@ -183,6 +183,21 @@ def test_resume_equals_straight_run(method: type[Pruner], network: str) -> None:
     assert resumed.pruner.steps == straight.pruner.steps == 9
     for a, b in zip(state(resumed.model), state(straight.model), strict=True):
         assert torch.equal(a, b)
+
+
+def test_asking_whether_an_update_is_due_changes_nothing(method: type[Pruner]) -> None:
+    """Before the first update, at it, and after the last."""
+    settings = {"warmup": 2 * EVERY, "until": 3 * EVERY} if "warmup" in method.settings() else {}
+    if method.name == "lottery-ticket":
+        settings = {}  # its rounds say when
+    loop = Loop(method, "chain", sparsity=0.5, **settings)
+    for _ in range(4 * EVERY):
+        loop.backward()
+        loop.optimizer.step()
+        before = snapshot(loop.model), copy.deepcopy(loop.pruner.state_dict())
+        assert loop.pruner._due() == loop.pruner._due()
+        assert same((snapshot(loop.model), loop.pruner.state_dict()), before)
+        loop.pruner.step()
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from itertools import pairwise
 from typing import Any
@@ -15,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 import microglia as mg
 from microglia.methods import UPR, HardConcrete
-from zoo import make
+from zoo import make, same
 
 GATED = [HardConcrete, UPR]
 WEAK = {HardConcrete: 1e-3, UPR: 1e-4}  # enough to close some weights in a few steps, not all
@@ -194,6 +195,48 @@ def test_holding_makes_the_gates_plain(cls: Any) -> None:
     for name, weight in loop.pruner.masks.weights.items():
         z = plain(cls, loop.pruner._gates[name].detach())
         assert torch.allclose(weight, loop.pruner._theta.tensors[name] * z, atol=1e-7)
+
+
+@pytest.mark.parametrize("cls", GATED)
+@pytest.mark.parametrize("network", ["chain", "snnTorch"])
+def test_what_is_compacted_or_detached_has_plain_gates(cls: Any, network: str) -> None:
+    """And the network that is compacted goes on as if nothing had been."""
+    loop, other = (
+        Loop(cls, network, sparsity=0.5, until=1000, every=50, strength=WEAK[cls]) for _ in range(2)
+    )
+    for each in (loop, other):
+        torch.manual_seed(0)  # of dropout
+        each.run(10)
+    pruner = loop.pruner
+    before = copy.deepcopy((loop.model.state_dict(), pruner.state_dict()))
+    small = pruner.compact()
+    assert small.certificate is not None
+    assert same((loop.model.state_dict(), pruner.state_dict()), before)
+    hidden = {n: t.clone() for n, t in pruner._theta.tensors.items()}
+    gates = {n: plain(cls, gate.detach()) for n, gate in pruner._gates.items()}
+    for each in (loop, other):
+        torch.manual_seed(1)
+        each.run(3)
+    assert same(loop.model.state_dict(), other.model.state_dict())
+
+    fresh, _ = make(network, T=2)
+    state = {n: v for n, v in before[0].items() if not n.endswith("_gate")}
+    fresh.load_state_dict(state | {n: hidden[n] * z for n, z in gates.items()})
+    assert torch.allclose(loop.logits(fresh.eval()), loop.logits(small.model.eval()), atol=1e-5)
+    pruner.detach()
+    for name, gate in pruner._gates.items():
+        wanted = pruner._theta.tensors[name] * plain(cls, gate.detach())
+        assert torch.allclose(loop.model.get_parameter(name), wanted, atol=1e-7)
+
+
+@pytest.mark.parametrize("cls", GATED)
+def test_before_the_first_step_the_network_is_as_it_came(cls: Any) -> None:
+    plain_, _ = make("chain", T=2)
+    loop = Loop(cls, "chain", sparsity=0.5)
+    small = loop.pruner.compact().model
+    loop.pruner.detach()
+    for network in (small, loop.model):
+        assert same(network.state_dict(), plain_.state_dict())
 
 
 @pytest.mark.parametrize("cls", GATED)

@@ -129,6 +129,17 @@ def test_fresh_channels_have_weights_to_learn_from() -> None:
     assert one.body[10].weight.grad[:, features].any(), "what goes out must be able to learn"
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_fresh_weights_are_not_those_that_the_network_was_drawn_from(seed: int) -> None:
+    _, _, small = once("chain", sparsity=0.6)
+    back = {"body.4": small.ledger.removed()["body.4"]}
+    grown = regrow(small.model, small.ledger, channels=back, weights="fresh", seed=seed)
+    rows = [grown.ledger.ids()["body.4"].index(i) for i in back["body.4"]]
+    fresh = grown.model.get_submodule("body.4").weight.detach()[rows].flatten()
+    drawn = torch.randn(fresh.shape, generator=torch.Generator().manual_seed(seed))
+    assert abs(float(torch.corrcoef(torch.stack([fresh, drawn]))[0, 1])) < 0.35
+
+
 def test_fresh_channels_of_a_transposed_convolution_can_learn() -> None:
     small = once("decoder", sparsity=0.5)[2]
     layer = "body.up"

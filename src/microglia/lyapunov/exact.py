@@ -9,6 +9,7 @@ import numpy as np
 from microglia.errors import ConfigError
 from microglia.frameworks.recurrent import Array, RecurrentNetwork
 from microglia.lyapunov.drive import currents, fastest_rate
+from microglia.lyapunov.streams import stream
 
 
 class ExactFlow:
@@ -38,7 +39,7 @@ class ExactFlow:
         neurons["leak"] = 1 / network.tau_m
         neurons["decay"] = 0.0 if network.tau_s is None else 1 / network.tau_s
         neurons["threshold"] = network.threshold
-        neurons["V"] = np.random.default_rng(seed).uniform(0, neurons["threshold"])
+        neurons["V"] = stream(seed, "state").uniform(0, neurons["threshold"])
         neurons["release"] = -1.0
         self._neurons, self.V, self.I = neurons, neurons["V"], neurons["I"]
         self.network, self.drive, self.dt = network, drive, network.dt

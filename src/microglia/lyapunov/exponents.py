@@ -15,6 +15,7 @@ from microglia.lyapunov.drive import check_drive, check_rate
 from microglia.lyapunov.exact import ExactFlow
 from microglia.lyapunov.smooth import MapFlow, RateFlow, RateNetwork, SmoothMap
 from microglia.lyapunov.spectrum import Spectrum, rates_of_growth
+from microglia.lyapunov.streams import stream
 from microglia.lyapunov.surrogate import GridFlow
 
 Dynamics = RecurrentNetwork | RateNetwork | SmoothMap
@@ -97,7 +98,7 @@ def lyapunov_spectrum(
 
     flow.advance(round(warmup / dt))
     k = flow.dimension if k is None else min(k, flow.dimension)
-    flow.tangent = np.linalg.qr(flow.directions(k, np.random.default_rng(seed)))[0]
+    flow.tangent = np.linalg.qr(flow.directions(k, stream(seed, "directions")))[0]
     growth(flow, aligning, steps)
     before = flow.spikes
     exponents, errors = rates_of_growth(growth(flow, measured, steps), steps * dt, windows)

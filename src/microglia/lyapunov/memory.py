@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from microglia.errors import ConfigError
 from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.lyapunov.noise import held_noise
+from microglia.lyapunov.streams import stream
 from microglia.simulation import fit_ridge, simulate
 
 Array = NDArray[Any]
@@ -45,7 +46,7 @@ def memory_capacity(
         raise ConfigError("memory capacity: the network has no inputs; give it W_in")
     if steps < 20 * delays:
         raise ConfigError(f"steps: at least {20 * delays} for {delays} delays, got {steps}")
-    generator = np.random.default_rng(seed)
+    generator = stream(seed, "input")
     values, held = held_noise(steps, hold=hold, dt=net.dt, generator=generator)
     signs = generator.choice([-1.0, 1.0], net.inputs.shape[1])
     simulation = simulate(net, held[:, None] * signs)

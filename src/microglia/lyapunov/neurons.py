@@ -9,6 +9,7 @@ import numpy as np
 from microglia.errors import ConfigError
 from microglia.frameworks.recurrent import Array, RecurrentNetwork
 from microglia.lyapunov.drive import check_drive, check_rate
+from microglia.lyapunov.streams import stream
 from microglia.lyapunov.surrogate import GridFlow
 
 
@@ -72,7 +73,7 @@ def neuron_exponents(
             f"above 0, warmup of at least 0; got {probes}, {windows}, {window}, {gamma}, {warmup}"
         )
     check_drive(network, drive, before + windows * steps)
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "probes")
     flow = GridFlow(network, drive=drive, gamma=gamma, seed=seed)
     flow.advance(before)
     spikes = flow.spikes

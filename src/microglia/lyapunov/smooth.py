@@ -11,6 +11,7 @@ from scipy import sparse
 
 from microglia.errors import ConfigError, nearest
 from microglia.frameworks.recurrent import Array
+from microglia.lyapunov.streams import stream
 
 Function = Callable[[Array], Array]
 
@@ -102,7 +103,7 @@ class RateFlow:
         self.network, self.dt, self.dimension = network, network.dt, len(network)
         phi = network.phi
         self._phi, self._slope = NONLINEARITIES[phi] if isinstance(phi, str) else phi
-        self.x = np.random.default_rng(seed).standard_normal(len(network))
+        self.x = stream(seed, "state").standard_normal(len(network))
         self.tangent = np.zeros((len(network), 0))
 
     def directions(self, k: int, rng: np.random.Generator) -> Array:

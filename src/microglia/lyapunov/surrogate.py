@@ -6,6 +6,7 @@ import numpy as np
 
 from microglia.frameworks.recurrent import Array, RecurrentNetwork
 from microglia.lyapunov.drive import currents
+from microglia.lyapunov.streams import stream
 
 
 class GridFlow:
@@ -35,7 +36,7 @@ class GridFlow:
         self.theta = np.asarray(network.threshold, float)
         self.beta = np.exp(-network.dt / network.tau_m)
         self.alpha = np.zeros(N) if network.tau_s is None else np.exp(-network.dt / network.tau_s)
-        self.H = self.V = np.random.default_rng(seed).uniform(0, self.theta)
+        self.H = self.V = stream(seed, "state").uniform(0, self.theta)
         self.I, self.S, self._rest = np.zeros(N), np.zeros(N), np.zeros(N, int)
         self._pause = round(network.refractory / network.dt)
         self.steps = self.spikes = 0

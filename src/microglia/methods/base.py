@@ -355,7 +355,10 @@ class Pruner(Allotting):
     # --- what a method decides -------------------------------------------------------------
 
     def _due(self) -> bool:
-        """Whether to update after this step; never, unless the method says otherwise."""
+        """Whether to update after this step; never, unless the method says otherwise.
+
+        A question, which changes nothing: what is to be done at other steps is `_after`'s.
+        """
         return False
 
     def _update(self) -> Change:

@@ -82,10 +82,12 @@ class DPAP(ChannelPruner):
         self._parts["survival"] = self._survival = Held(survival)
 
     def _due(self) -> bool:
-        due = self.schedule.due_or_last(self.steps)
-        if not due and self.steps % self.schedule.every == 0:
+        return self.schedule.due_or_last(self.steps)
+
+    def _after(self) -> None:
+        super()._after()
+        if not self._holding and self.steps % self.schedule.every == 0 and not self._due():
             self._bcm.clear()  # what the warm-up showed says little of the network that follows
-        return due
 
     def _update(self) -> Change:
         before, activity = self.masks.keep(), self._bcm.activity()

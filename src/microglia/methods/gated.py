@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from microglia.errors import ConfigError
 from microglia.methods.hidden import HiddenPruner
@@ -16,6 +18,7 @@ from microglia.methods.parts.held import Held
 from microglia.methods.parts.scope import top
 from microglia.methods.parts.scores import on_device
 from microglia.structure import Keep
+from microglia.surgery import Compact
 
 
 class GatedPruner(HiddenPruner):
@@ -31,6 +34,7 @@ class GatedPruner(HiddenPruner):
     Until the masks stand still the network holds the gates of the last step, soft or random as the
     method has them, also in evaluation. At `until`, and when it is finalized, w z of the gates'
     last form becomes the weight, and φ is given up. Weights of largest |w z| stay, then of φ.
+    `compact()` and `detach()` before that leave w z of the last form too.
 
     Args:
         strength: λ, of the penalty.
@@ -77,11 +81,34 @@ class GatedPruner(HiddenPruner):
         optimizer.add_param_group(group)
         self._gated, self._group = optimizer, optimizer.param_groups[-1]
 
+    @torch.no_grad()
+    def compact(
+        self, *, scheduler: LRScheduler | None = None, average: AveragedModel | None = None
+    ) -> Compact:
+        if not self._soft:
+            return super().compact(scheduler=scheduler, average=average)
+        masks = self.masks.keep()
+        weights = {name: w.detach().clone() for name, w in self.masks.weights.items()}
+        try:
+            self.masks.set(self._masks_reached())
+            return super().compact(scheduler=scheduler, average=average)
+        finally:
+            self.masks.set(masks)
+            for name, weight in self.masks.weights.items():
+                weight.copy_(weights[name])
+
     def detach(self) -> None:
+        if self._soft:
+            self.masks.set(self._masks_reached())
         super().detach()
         for gate in self._group["params"]:
             self._gated.state.pop(gate, None)
         self._group["params"] = []
+
+    @property
+    def _soft(self) -> bool:
+        """Whether the weights have gates of the last step in them, soft or random."""
+        return self.masks.attached and bool(self.steps) and not self._holding
 
     # --- what a method decides -------------------------------------------------------------
 

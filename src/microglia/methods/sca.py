@@ -96,10 +96,12 @@ class SCA(ChannelPruner):
             self._parts["signal"] = GradientSignal(model, self.structure, samples=samples)
 
     def _due(self) -> bool:
-        due = self.schedule.due(self.steps)
-        if not due and self.steps % self.schedule.every == 0:
+        return self.schedule.due(self.steps)
+
+    def _after(self) -> None:
+        super()._after()
+        if not self._holding and self.steps % self.schedule.every == 0 and not self._due():
             self._forget()  # what the warm-up showed says little of the network that follows
-        return due
 
     def _update(self) -> Change:
         scores, signal = self._seen()

@@ -87,13 +87,16 @@ class SDSNN(ChannelPruner):
         self._parts |= {"rho": self._rho, "called": self._called}
 
     def _due(self) -> bool:
-        every, until = self.schedule.every, self.schedule.until
-        if self.steps % every == 0 and (until is None or self.steps <= until):
+        return self.schedule.due_or_last(self.steps)
+
+    def _after(self) -> None:
+        super()._after()
+        if self._holding or self.steps % self.schedule.every:
+            return
+        if self.schedule.until is None or self.steps <= self.schedule.until:
             self._develop()
-        due = self.schedule.due_or_last(self.steps)
-        if not due and self.steps % every == 0:
+        if not self._due():
             self._signal.clear()  # what the warm-up showed says little of the network that follows
-        return due
 
     @torch.no_grad()
     def _develop(self) -> None:

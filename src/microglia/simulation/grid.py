@@ -18,6 +18,7 @@ Array = NDArray[Any]
 ENGINES = ("auto", "numba", "numpy")
 RECORDS = ("potentials", "currents")
 CHUNK = 1 << 22  # numbers of x held at a time: 32 MiB
+NOISE = 0x6E6F  # sets the seed of noise apart from that of the network
 
 
 def simulate(
@@ -74,7 +75,7 @@ def simulate(
     end = State.rest(B, N) if state is None else state.copy()
     H = np.empty((T if "potentials" in record else 0, B, N))
     currents = np.empty((T if "currents" in record else 0, B, N))
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng([seed, NOISE])
     events: list[tuple[Array, ...]] = []
     chunk = max(1, CHUNK // (B * N))
     for t in range(0, T, chunk):

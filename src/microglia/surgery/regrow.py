@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -15,6 +16,8 @@ from microglia.surgery.compact import Compact
 from microglia.surgery.cut import cut, tensor_at
 from microglia.surgery.ledger import Ledger, put
 from microglia.surgery.optimizers import carry_optimizer
+
+REGROWN = 0x7267  # sets the seeds of fresh weights apart from all others
 
 
 def regrow(
@@ -101,7 +104,9 @@ def _freshen(
     before: Mapping[str, Tensor],
     seed: int,
 ) -> None:
-    generator = torch.Generator().manual_seed(seed)
+    # `manual_seed(seed)` would give the weights that the network was drawn with from that seed.
+    (mixed,) = np.random.SeedSequence((seed, REGROWN)).generate_state(1)
+    generator = torch.Generator().manual_seed(int(mixed))
     weights = {f"{use.layer}.weight" for use in structure.uses}
     with torch.no_grad():
         for name, ids in channels.items():

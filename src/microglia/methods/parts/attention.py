@@ -11,17 +11,18 @@ from torch.nn.functional import normalize
 
 from microglia.errors import ConfigError
 from microglia.frameworks import Hook, first_tensor, neuron_kind, reset, spiking_neurons
+from microglia.methods.parts.part import Part
 
 
-class Attention:
+class Attention(Part):
     """The distance between a teacher's activity maps and the network's, on the batch at hand.
 
         D = Σ_j mean over samples of ‖ Q_S / ‖Q_S‖ − Q_T / ‖Q_T‖ ‖₂
         Q = Σ_c A_c²,    A_c: spikes of channel c of neuron layer j at each place, over timesteps
 
     The teacher runs on whatever the network is called with in training mode, before it; `distance`
-    ends the batch, and the teacher starts afresh with the next one. Layers without places (linear
-    ones) don't count.
+    ends the batch, and the teacher starts afresh with the next one: nothing lasts longer. Layers
+    without places (linear ones) don't count.
     """
 
     def __init__(self, model: nn.Module, teacher: nn.Module) -> None:
@@ -56,29 +57,14 @@ class Attention:
         self.clear()
         return total
 
-    def collect(self) -> None:
-        """A batch ends with `distance`."""
-
-    def skip(self) -> None:
-        """A batch ends with `distance`."""
-
     def clear(self) -> None:
         """The next call is the first of a batch."""
         for counts in self.counts:
             counts.clear()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing lasts longer than a batch."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing lasts longer than a batch."""
-
     def remove(self) -> None:
         """Take the hooks out of both networks."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        super().remove()
         self.clear()
 
 

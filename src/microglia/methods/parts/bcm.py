@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from microglia.frameworks import Observation
+from microglia.methods.parts.part import Part
 from microglia.methods.parts.scores import on_device
 from microglia.methods.parts.watch import Watch
 from microglia.structure import Site, Structure
@@ -16,7 +17,7 @@ from microglia.structure import Site, Structure
 DECAY = 0.5
 
 
-class BCM:
+class BCM(Part):
     """How each channel fires, and how that goes with what it is driven by.
 
         trace_t = trace_{t−1} / 2 + Σ_hw S_t        T_i = mean over t of trace_t, of each sample
@@ -83,12 +84,6 @@ class BCM:
         """Go on from `state_dict`."""
         self.samples = state["samples"]
         self.sums = {k: v.clone() for k, v in state["sums"].items()}
-
-    def remove(self) -> None:
-        """Take the hooks out of the network."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
 
 
 class _Traces(Watch):

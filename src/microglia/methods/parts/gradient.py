@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from microglia.methods.parts.part import Part
 from microglia.methods.parts.scores import on_device
 
 
-class DenseGradient:
+class DenseGradient(Part):
     """The first moment of every weight's gradient, closed ones too.
 
         m <- decay · m + (1 − decay) · dL/dw
@@ -35,12 +36,6 @@ class DenseGradient:
                 self.moment[name] = torch.zeros_like(weight)
             on_device(self.moment, name, weight.device).lerp_(weight.grad, 1 - self.decay)
 
-    def collect(self) -> None:
-        """`take` did, before the step."""
-
-    def skip(self) -> None:
-        """No step, no gradient."""
-
     def clear(self) -> None:
         """Start afresh."""
         self.moment = {}
@@ -52,6 +47,3 @@ class DenseGradient:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.moment = {name: m.clone() for name, m in state["moment"].items()}
-
-    def remove(self) -> None:
-        """The network holds nothing of it."""

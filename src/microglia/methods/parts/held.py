@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from microglia.methods.parts.part import Part
 
-class Held:
+
+class Held(Part):
     """Tensors by name: of each weight, or of each group."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -20,15 +22,6 @@ class Held:
     def __setitem__(self, name: str, value: Tensor) -> None:
         self.tensors[name] = value
 
-    def collect(self) -> None:
-        """The method itself says what they are."""
-
-    def skip(self) -> None:
-        """No step, no change."""
-
-    def clear(self) -> None:
-        """They are no sums."""
-
     def state_dict(self) -> dict[str, Tensor]:
         """All of them."""
         return {name: tensor.detach().clone() for name, tensor in self.tensors.items()}
@@ -38,6 +31,3 @@ class Held:
         """In place, since an optimizer may know some of them."""
         for name, tensor in self.tensors.items():
             tensor.copy_(state[name])
-
-    def remove(self) -> None:
-        """The network holds nothing of them."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
+
+from torch.utils.hooks import RemovableHandle
 
 
-class Part(Protocol):
-    """Something a method watches the network with; its sums belong to the method's state."""
+class Part:
+    """Something a method watches the network with; its sums belong to the method's state.
+
+    By default it holds nothing, and nothing that happens concerns it.
+    """
+
+    _handles: Sequence[RemovableHandle] = ()
+    """Of its hooks in the network."""
 
     def collect(self) -> None:
         """An optimizer step was taken; gradients are still there."""
@@ -19,9 +28,13 @@ class Part(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far."""
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
 
     def remove(self) -> None:
         """Take the hooks out of the network."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = ()

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from microglia.methods.parts.part import Part
+
 SHRINK = 0.75
 
 
-class SynapticRanges:
+class SynapticRanges(Part):
     """R⁻ and R⁺ of every weight, as dendritic spines of limited volume would set them.
 
         w ≥ R⁺ at κ looks in a row:           R⁺ += Σ (w − R⁺) / κ over these looks; so with R⁻
@@ -66,15 +68,6 @@ class SynapticRanges:
         low, high = wide.min(), wide.max()
         return (wide - low) / (high - low) if high > low else torch.ones_like(wide)
 
-    def collect(self) -> None:
-        """Ranges move when the method looks."""
-
-    def skip(self) -> None:
-        """No step, no look."""
-
-    def clear(self) -> None:
-        """Ranges are not sums."""
-
     def state_dict(self) -> dict[str, Any]:
         """All that is known of every weight."""
         return {name: {k: v.clone() for k, v in r.items()} for name, r in self.ranges.items()}
@@ -82,6 +75,3 @@ class SynapticRanges:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.ranges = {name: {k: v.clone() for k, v in r.items()} for name, r in state.items()}
-
-    def remove(self) -> None:
-        """The network holds nothing of it."""

@@ -9,11 +9,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from microglia.frameworks import Hook, first_tensor
+from microglia.methods.parts.part import Part
 from microglia.methods.parts.scores import norm_scales, on_device
 from microglia.structure import Site, Structure
 
 
-class GradientSignal:
+class GradientSignal(Part):
     """The gradient that each channel's norm scale gets through its gate, averaged over steps.
 
         g_c = | mean over steps of  sum_{n,t,h,w} dL/dy_c * x̂_c |      y = gamma x̂ + beta
@@ -112,12 +113,6 @@ class GradientSignal:
         for mine, theirs in ((self.sums, state["sums"]), (self.pending, state["pending"])):
             for name in mine:
                 mine[name] = theirs[name].clone()
-
-    def remove(self) -> None:
-        """Take the hooks out of the network."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
 
 
 class _Product:

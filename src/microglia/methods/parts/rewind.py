@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from microglia.frameworks import WEIGHT_GATE
+from microglia.methods.parts.part import Part
 
 
-class Point:
+class Point(Part):
     """Everything that training changes in a network: parameters, and norms' running statistics.
 
     Membrane potentials and the like don't belong to it: the loop resets them for every batch.
@@ -38,12 +39,6 @@ class Point:
             for parameter in model.parameters():
                 optimizer.state.pop(parameter, None)
 
-    def collect(self) -> None:
-        """A point stays where it was."""
-
-    def skip(self) -> None:
-        """A point stays where it was."""
-
     def clear(self) -> None:
         """No way back."""
         self.values = {}
@@ -55,6 +50,3 @@ class Point:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.values = {name: value.clone() for name, value in state["values"].items()}
-
-    def remove(self) -> None:
-        """The network holds nothing of it."""

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError
 from microglia.frameworks import Observation
+from microglia.methods.parts.part import Part
 from microglia.methods.parts.watch import Watch
 from microglia.structure import Group, Keep, Site, Structure, output_axis
 
 Activity = Literal["membrane", "released", "rate"]
 
 
-class ActivityScore:
+class ActivityScore(Part):
     """The mean activity of each channel while the network runs, over time, batch and space.
 
         membrane   A_c = mean |H|          H: potential after charging, before reset
@@ -27,7 +28,7 @@ class ActivityScore:
     A group read by several neuron layers (a residual stream) gets the mean over them. Only sums
     are held, never a spike train. `samples` bounds the samples looked at in each batch; batches
     are shuffled, so the mean is unbiased and its cost stays small. Calls in eval mode don't count
-    unless `always` is set.
+    unless `always` is set; those that no optimizer step comes of do.
     """
 
     def __init__(
@@ -57,12 +58,6 @@ class ActivityScore:
             scores[group.name] = (total / count.clamp(min=1)).mean(0).cpu()
         return scores
 
-    def collect(self) -> None:
-        """The sums are taken while the network runs."""
-
-    def skip(self) -> None:
-        """What the network did counts, whether or not a step came of it."""
-
     def clear(self) -> None:
         """Start afresh."""
         for tensor in (*self.sums.values(), *self.counts.values()):
@@ -80,12 +75,6 @@ class ActivityScore:
         for mine, theirs in ((self.sums, state["sums"]), (self.counts, state["counts"])):
             for name in mine:
                 mine[name] = theirs[name].clone()
-
-    def remove(self) -> None:
-        """Take the hooks out of the network."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
 
 
 def on_device(tensors: dict[str, Tensor], name: str, device: torch.device) -> Tensor:

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from microglia.frameworks import Hook
+from microglia.methods.parts.part import Part
 from microglia.structure import Structure
 
 
-class Traffic:
+class Traffic(Part):
     """The fraction of non-zero values of each input channel of each synapse layer.
 
-    Counted while the layers are in training mode, or `always`.
+    Counted while the layers are in training mode, or `always`, whether or not a step comes of it.
     """
 
     def __init__(self, model: nn.Module, structure: Structure) -> None:
@@ -46,12 +47,6 @@ class Traffic:
         """Whether the network has run at all."""
         return bool(self.last) or any(self.counts.values())
 
-    def collect(self) -> None:
-        """The counts are taken while the network runs."""
-
-    def skip(self) -> None:
-        """What the network did counts, whether or not a step came of it."""
-
     def clear(self) -> None:
         """Start afresh."""
         for name, tensor in self.sums.items():
@@ -71,12 +66,6 @@ class Traffic:
         self.sums = {k: v.clone() for k, v in state["sums"].items()}
         self.counts = dict(state["counts"])
         self.last = {k: v.clone() for k, v in state["last"].items()}
-
-    def remove(self) -> None:
-        """Take the hooks out of the network."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
 
 
 class _Count(Hook):
