@@ -13,6 +13,7 @@ from microglia.errors import ConfigError, DataError
 from microglia.experiment import NetworkConfig, RunConfig
 from microglia.experiment.bench import build_network
 from microglia.experiment.compare import CompareConfig
+from microglia.experiment.lnp_config import LNPRun
 from microglia.experiment.toml import keys, read_table, set_key, unset_keys
 from microglia.methods import METHODS
 
@@ -81,6 +82,8 @@ def test_the_shipped_examples_are_valid() -> None:
     for file in files:
         if "microglia compare" in file.read_text():
             assert CompareConfig.from_file(file).jobs()
+        elif "microglia lnp" in file.read_text():
+            LNPRun.from_table(read_table(file))
         elif "microglia train" in file.read_text():
             RunConfig.from_table({**read_table(file), "pruning": {"sparsity": 0.0}})
         else:
