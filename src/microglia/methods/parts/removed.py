@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError
 from microglia.gates import WeightMasks
+from microglia.methods.parts.part import Part
 from microglia.structure import Structure, output_axis
 
 Readers = Mapping[str, tuple[int, Tensor]]
@@ -51,7 +52,7 @@ def readers_of(model: nn.Module, structure: Structure, weight: str, *, N: int) -
     return found
 
 
-class Removed:
+class Removed(Part):
     """Keeps the masks of the weights that read removed neurons, which aren't units themselves.
 
     Args:
@@ -68,12 +69,6 @@ class Removed:
             mask.transpose(0, axis)[(neuron >= 0) & gone[neuron.clamp(min=0)]] = False
             self.masks.put(name, mask)
 
-    def collect(self) -> None: ...
-
-    def skip(self) -> None: ...
-
-    def clear(self) -> None: ...
-
     def state_dict(self) -> dict[str, Any]:
         names = {name for readers in self.readers.values() for name in readers}
         return {name: self.masks.mask(name).cpu().clone() for name in sorted(names)}
@@ -81,5 +76,3 @@ class Removed:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, mask in state.items():
             self.masks.put(name, mask)
-
-    def remove(self) -> None: ...
