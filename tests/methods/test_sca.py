@@ -309,9 +309,10 @@ def test_scores_of_the_warm_up_are_forgotten() -> None:
     for _ in range(9):
         loop.backward()
         loop.optimizer.step()
-        counts.append(float(loop.pruner._parts["score"].counts["body.0"].max()))
         loop.pruner.step()
+        counts.append(float(loop.pruner._parts["score"].counts["body.0"].max()))
     assert counts[:3] == counts[3:6] == counts[6:]
+    assert counts[1] > counts[0] > counts[2] == 0
 
 
 @pytest.mark.parametrize("settings", [{"target": {"parameters": 0.5}}, {"sparsity": 0.8}])
