@@ -673,6 +673,9 @@ def test_lnp_prints_its_steps_and_inspect_reads_what_it_left(
     assert "memory capacity" in said.out
     assert run(["inspect", "run", "--lyapunov"]) == 0
     assert "λ_1" in capsys.readouterr().out
+    Path(".killed.unfinished").mkdir()
+    assert run(["inspect", "killed", "--lyapunov"]) == 5
+    assert "--resume" in capsys.readouterr().err
     assert run(["lnp", "lnp.toml", "--out", "x", "--network.fedd", "1"]) == 2
     assert "network.fed" in capsys.readouterr().err
     assert run(["lnp"]) == 2

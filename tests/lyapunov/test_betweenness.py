@@ -85,7 +85,7 @@ def test_where_protection_leaves_too_few_of_a_type_the_other_gives_the_rest() ->
     assert gone.tolist() == [5, 6, 7, 8]
     gone = least_important(np.arange(10.0), 4, inhibitory=inhibitory, protected=~inhibitory)
     assert gone.tolist() == [0, 1, 2, 3]
-    with pytest.raises(ConfigError, match="0 to 5 neurons"):
+    with pytest.raises(ConfigError, match="0 to 5 neurons of 10"):
         least_important(np.arange(10.0), 6, protected=inhibitory)
 
 

@@ -231,6 +231,9 @@ def test_silent_and_saturated_networks_have_no_exponents(method: Any) -> None:
         ({"gamma": 0.0}, "gamma above 0"),
         ({"duration": 0.01}, "duration"),
         ({"warmup": -1.0}, "warmup"),
+        ({"duration": float("nan")}, "duration"),
+        ({"transient": float("inf")}, "transient"),
+        ({"interval": -1.0}, "interval"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: Any, message: str) -> None:

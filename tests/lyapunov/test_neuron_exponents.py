@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from recurrent_networks import random_network
@@ -50,6 +52,19 @@ def test_rates_are_positive_and_keep_the_order() -> None:
     np.testing.assert_allclose(
         np.log(found.positive), (found.values - found.values.mean()) * 0.05, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("synapses", ["exponential", "jumps"])
+def test_a_neuron_that_nobody_hears_and_that_forgets_at_once_has_an_exponent(synapses: str) -> None:
+    network = random_network(30, gain=2.0, synapses=synapses)
+    weights = network.weights.tolil()
+    weights[:, 3] = 0
+    tau_m = np.where(np.arange(30) == 3, 1e-4, network.tau_m)
+    network = replace(network, weights=weights.tocsr(), tau_m=tau_m)
+    found = neuron_exponents(network, warmup=0.1)
+    assert np.isfinite(found.values).all()
+    assert found.values.argmin() == 3
+    assert (found.positive > 0).all()
 
 
 def test_silent_networks_and_bad_settings_are_refused() -> None:

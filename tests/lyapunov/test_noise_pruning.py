@@ -11,7 +11,8 @@ from scipy import sparse
 
 from microglia.errors import ConfigError
 from microglia.frameworks import RecurrentNetwork
-from microglia.lyapunov import LNPConfig, Pruned, lyapunov_noise_pruning
+from microglia.lyapunov import LNPConfig, Pruned, lyapunov_noise_pruning, prune_recurrent
+from microglia.lyapunov.gain import estimate_gains
 from microglia.lyapunov.linearisation import linearise
 from microglia.networks import HRSNNConfig, SmallWorld
 
@@ -64,7 +65,20 @@ def test_every_reading_leaves_a_stable_linearisation(reading: str) -> None:
     net = network(2)
     last = prune(net, sparsity=0.8, reading=reading, calibrate="none")[-1]
     linear = linearise(last.network.weights, net.tau_m, tau_s=net.tau_s, gains=30.0)
+    assert linear.scale == 1.0
     assert np.linalg.eigvals(linear.A.toarray()).real.max() < 0
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("neurons", [pytest.param(0.0, marks=pytest.mark.full), 0.3])
+def test_after_its_gain_a_network_is_stable_as_it_is(neurons: float, seed: int) -> None:
+    """Linearised anew, with the gains that its own neurons have then."""
+    last = prune_recurrent(network(seed), LNPConfig(neurons=neurons), seed=seed).network
+    gains = estimate_gains(last, generator=np.random.default_rng(seed)).gain
+    assert last.tau_s is not None
+    effective = (last.tau_s[:, None] * last.weights.toarray()) * gains
+    A = (effective - np.eye(len(last))) / last.tau_m[:, None]
+    assert np.linalg.eigvals(A).real.max() < 0
 
 
 def test_same_seed_same_network_and_another_seed_another() -> None:
@@ -141,6 +155,22 @@ def test_a_silent_network_is_named() -> None:
         prune(quiet)
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"calibrate": "none", "retune": "edge"}], ids=["gain", "step IV"]
+)
+def test_what_hears_nothing_is_not_judged_by_its_memory(settings: dict[str, Any]) -> None:
+    deaf = network(0, inputs=0, bias=1.2)
+    with pytest.raises(ConfigError, match="calibrate='deviation'"):
+        prune_recurrent(deaf, LNPConfig(**settings))
+    last = prune_recurrent(deaf, LNPConfig(calibrate="deviation"))
+    assert last.network.weights.nnz == round(0.2 * deaf.weights.nnz)
+
+
+def test_other_things_than_networks_are_refused() -> None:
+    with pytest.raises(ConfigError, match="got ndarray"):
+        prune_recurrent(np.ones((3, 3)))  # type: ignore[arg-type]
+
+
 def test_more_neurons_than_may_go_are_refused() -> None:
     with pytest.raises(ConfigError, match="protected"):
         prune(network(0), sparsity=0.99, neurons=0.95)
@@ -152,6 +182,7 @@ def test_more_neurons_than_may_go_are_refused() -> None:
         ({"sparsity": 1.0}, "sparsity"),
         ({"neurons": -0.1}, "neurons"),
         ({"rounds": 0}, "rounds"),
+        ({"rounds": 1.5}, "rounds"),
         ({"reading": "R2W"}, "Did you mean 'R2w'"),
         ({"retune": "O2"}, "retune"),
         ({"eta": float("nan")}, "eta"),

@@ -91,6 +91,15 @@ def test_times_that_are_not_positive_name_the_neuron() -> None:
         replace(network(), tau_m=np.where(np.arange(N) == 3, -0.01, 0.02))
 
 
+@pytest.mark.parametrize(
+    "times",
+    [{"refractory": float("nan")}, {"refractory": -1e-3}, {"dt": float("inf")}, {"dt": 0.0}],
+)
+def test_times_of_the_grid_are_finite(times: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="finite times"):
+        replace(network(), **times)  # type: ignore[arg-type]
+
+
 def test_a_matrix_that_is_not_square_is_refused() -> None:
     with pytest.raises(ConfigError, match="square"):
         network().with_weights(sparse.csr_array((N, N + 1)))

@@ -170,6 +170,8 @@ def inspect(
             print_exponents(console, named)
         return
     if not Path(target).exists():
+        if unfinished(Path(target)).exists():
+            raise DataError(f"'{target}': the run is unfinished; go on with it (--resume)")
         raise DataError(
             f"'{target}' is neither a network nor a directory.{nearest(target, network_names())}"
         )

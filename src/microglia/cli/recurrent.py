@@ -13,6 +13,7 @@ from microglia.experiment.recurrent_files import RECORD, load_pruned
 from microglia.frameworks import RecurrentNetwork, recurrent_network
 from microglia.lyapunov import Pruned, lyapunov_spectrum
 from microglia.lyapunov.noise import smooth_noise
+from microglia.lyapunov.streams import stream
 
 SECONDS, STARTING = 2.0, 0.8
 
@@ -33,7 +34,8 @@ def print_recurrent(console: Console, found: Pruned, *, lyapunov: bool) -> None:
         lines.append(f"inhibitory        {np.mean(net.inhibitory):.1%} of the neurons")
     for name, tau in (("tau_m", net.tau_m), ("tau_s", net.tau_s)):
         if tau is not None:
-            spread = f"standard deviation {1e3 * tau.std():.2g} ms"
+            alike = np.ptp(tau) == 0
+            spread = "all alike" if alike else f"standard deviation {1e3 * tau.std():.2g} ms"
             lines.append(f"{name}             {1e3 * tau.mean():.3g} ms, {spread}")
     lines += [
         f"step {step.name}: {step.neurons:,} neurons, {step.synapses:,} synapses; {step.said}"
@@ -57,7 +59,7 @@ def print_exponents(console: Console, network: RecurrentNetwork | nn.Module) -> 
             net.inputs.shape[1],
             duration=SECONDS + STARTING,
             dt=net.dt,
-            generator=np.random.default_rng(0),
+            generator=stream(0, "input"),
         )
     spectrum = lyapunov_spectrum(net, duration=SECONDS, drive=drive)
     console.out(str(spectrum), highlight=False)

@@ -89,9 +89,10 @@ class RecurrentNetwork:
             matrix = getattr(self, name)
             if matrix is not None and not np.isfinite(matrix.data).all():
                 raise ConfigError(f"{name}: wanted finite numbers, got some that aren't")
-        if not self.dt > 0 or self.refractory < 0:
+        if not (0 < self.dt < np.inf and 0 <= self.refractory < np.inf):
             raise ConfigError(
-                f"wanted dt above 0 and refractory at least 0, got {self.dt} and {self.refractory}"
+                "wanted finite times, dt above 0 and refractory at least 0, got "
+                f"{self.dt} and {self.refractory}"
             )
         if self.reset not in ("zero", "subtract"):
             raise ConfigError(f"reset: 'zero' or 'subtract' expected, got {self.reset!r}")

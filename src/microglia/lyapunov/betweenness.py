@@ -86,7 +86,10 @@ def least_important(
     may_go = np.ones(N, bool) if protected is None else ~np.asarray(protected, bool)
     free = int(may_go.sum())
     if not 0 <= count <= free:
-        raise ConfigError(f"count: wanted 0 to {free} neurons, which aren't protected; got {count}")
+        raise ConfigError(
+            f"count: wanted 0 to {free} neurons of {N}, the others being protected, as those with "
+            f"input are; got {count}"
+        )
     # Sums of paths in another order may differ in their last digits.
     unit = float(np.abs(importance).max(initial=0.0)) or 1.0
     order = np.argsort(np.round(importance / unit, 9), kind="stable")

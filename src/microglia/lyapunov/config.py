@@ -61,14 +61,20 @@ class LNPConfig:
             if not 0 <= value < 1:
                 raise ConfigError(f"{name}: wanted a fraction in [0, 1), got {value}")
         for name in ("rounds", "evaluations"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: wanted at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name}: wanted a whole number of at least 1, got {value}")
         if not math.isfinite(self.eta):
             raise ConfigError(f"eta: wanted a finite number, got {self.eta}")
         for name, words in _WORDS.items():
             value = getattr(self, name)
             if value not in words:
                 raise ConfigError(f"{name}: '{value}' is unknown.{nearest(str(value), words)}")
+
+    @property
+    def wants_metric(self) -> bool:
+        """Whether a metric of networks decides on anything."""
+        return self.calibrate == "memory" or self.retune != "off"
 
 
 _WORDS: dict[str, list[str]] = {

@@ -60,7 +60,8 @@ def lyapunov_spectrum(
         drive: u [T, K], held for a step of the network's grid each; it covers all three times.
         gamma: γ of the surrogate derivative.
         interval: the time from one QR decomposition to the next; None for 10 ms, or ten times the
-            shortest time constant if that is less; of a map, one step.
+            shortest time constant if that is less; of a map, one step. A long one lets directions
+            that decay fast drown in rounding: their exponents are then −inf.
         windows: how many windows of the duration the standard errors come from.
         seed: of the first state and of the first perturbations.
 
@@ -74,13 +75,16 @@ def lyapunov_spectrum(
         else network
     )
     _check(system, drive, method=method, k=k, gamma=gamma, windows=windows)
+    times = {"duration": duration, "warmup": warmup, "transient": transient}
+    for name, time in {**times, "interval": interval or 0.0}.items():
+        if not 0 <= time < np.inf:
+            raise ConfigError(f"{name}: wanted finite seconds of at least 0, got {time}")
     dt = system.dt
     steps = max(1, round((_interval(system) if interval is None else interval) / dt))
     aligning, measured = (round(time / (steps * dt)) for time in (transient, duration))
-    if warmup < 0 or transient < 0 or measured < windows:
+    if measured < windows:
         raise ConfigError(
-            f"duration: wanted at least {windows} intervals of {steps * dt:g} s, and warmup and "
-            f"transient of at least 0, got {duration:g}, {warmup:g} and {transient:g}"
+            f"duration: wanted at least {windows} intervals of {steps * dt:g} s, got {duration:g} s"
         )
     flow: Flow
     how: str = method

@@ -95,10 +95,12 @@ def _gain(flow: GridFlow, slopes: list[Array], z: Array) -> Array:
     alpha, beta = flow.alpha[:, None], flow.beta[:, None]
     back = flow.network.weights.T.tocsr()
     dH, dI = z
+    # Of a neuron that nobody hears a window can leave less than the smallest number.
+    least = np.finfo(np.float64).tiny
     if flow.network.tau_s is None:
         dI = np.zeros_like(dH)
     for slope in reversed(slopes):
         arrived = dI + (1 - beta) * dH
         dH = beta * dH + slope[:, None] * (back @ arrived)
         dI = alpha * arrived
-    return np.asarray((dH**2).mean(1))
+    return np.asarray(np.maximum((dH**2).mean(1), least))

@@ -97,7 +97,8 @@ def lyapunov_noise_pruning(
 
     Raises:
         ConfigError: no recurrence; a budget that the neurons which stay can't fill, or that leaves
-            no path from the input; a silent network.
+            no path from the input; a silent network; one without inputs, which memory capacity
+            can't judge.
 
     Source: Chakraborty et al., "Sparse Spiking Neural Network: Exploiting Heterogeneity in
     Timescales for Pruning Recurrent SNN", ICLR 2024.
@@ -105,6 +106,11 @@ def lyapunov_noise_pruning(
     start = Pruned.begin(network)
     if not start.network.weights.nnz:
         raise ConfigError("weights: the network has no recurrence, so there is nothing to prune")
+    if network.inputs is None and metric is memory_capacity and config.wants_metric:
+        raise ConfigError(
+            "calibrate: memory capacity decides on the gain and on step IV, and the network has no "
+            "inputs to remember; set calibrate='deviation' and retune='off', or give a metric"
+        )
     steps = _steps(start, config, metric=metric)
     state = done or start
     for number, step in enumerate(steps):
@@ -138,6 +144,11 @@ def prune_recurrent(
         if isinstance(network, nn.Module)
         else network
     )
+    if not isinstance(net, RecurrentNetwork):
+        raise ConfigError(
+            "prune_recurrent: wanted a RecurrentNetwork or a torch module, "
+            f"got {type(network).__name__}"
+        )
     *_, last = lyapunov_noise_pruning(net, config or LNPConfig(), seed=seed, metric=metric)
     return last
 

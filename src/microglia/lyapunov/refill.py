@@ -27,7 +27,8 @@ def refill(
     """
     if not 0 <= budget <= int(allowed.sum()):
         raise ConfigError(
-            f"budget: {budget} synapses wanted; the neurons that stay have {int(allowed.sum())}"
+            f"budget: {budget} synapses wanted, but the neurons that stay have only "
+            f"{int(allowed.sum())} between them; remove more synapses or fewer neurons"
         )
     stay = kept & allowed
     missing = budget - int(stay.sum())

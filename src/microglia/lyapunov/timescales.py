@@ -15,6 +15,7 @@ from microglia.lyapunov.exponents import lyapunov_spectrum
 from microglia.lyapunov.extras import extra
 from microglia.lyapunov.memory import memory_capacity
 from microglia.lyapunov.noise import smooth_noise
+from microglia.lyapunov.streams import stream
 
 SHIFT, SPREAD = (-0.8, 0.8), (0.2, 1.8)
 OBJECTIVES = ("edge", "spectrum", "slow")
@@ -137,9 +138,14 @@ def _objective(
                 of.inputs.shape[1],
                 duration=duration + 1.0,  # and what comes before it is measured
                 dt=of.dt,
-                generator=np.random.default_rng(seed),
+                generator=stream(seed, "input"),
             )
-        return lyapunov_spectrum(of, k=k, duration=duration, drive=drive, seed=seed).exponents
+        found = lyapunov_spectrum(of, k=k, duration=duration, drive=drive, seed=seed).exponents
+        # Where a jump sets a neuron to zero, a direction is lost at once: that is no time scale.
+        found = found[np.isfinite(found)]
+        if not len(found):
+            raise ConfigError("retune: no perturbation of the network outlives a spike")
+        return found
 
     k = max(8, round(0.12 * 2 * len(dense))) if name == "spectrum" else 20
     wanted = _quantiles(exponents(dense, min(k, 2 * len(dense)))) if name == "spectrum" else None
@@ -147,7 +153,7 @@ def _objective(
     def cost(network: RecurrentNetwork) -> float:
         try:
             found = exponents(network, 1 if name == "edge" else min(k, 2 * len(network)))
-        except ConfigError:  # silent or saturated
+        except ConfigError:  # silent, saturated, or without memory
             return UNDEFINED
         if name == "edge":
             return float(abs(found[0]) + 2 * max(0.0, found[0]))
