@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -26,6 +24,7 @@ from microglia.methods.parts.stepping import Stepping
 from microglia.methods.parts.trained import Forward, call
 from microglia.structure import Keep, Structure
 from microglia.surgery import Compact, Ledger, analyse, compact
+from microglia.surgery.draws import generator_of
 
 PRUNERS = 0x6D67  # sets the seeds of pruners apart from all others
 PATIENCE = 100  # calls of step() without a step of the optimizer, until it is said
@@ -103,7 +102,7 @@ class Pruner(Allotting):
         self.model, self.example_input, self.optimizer = model, example_input, optimizer
         self.ledger = ledger
         self._whole = analyse(model, example_input)
-        self.generator = _generator(seed)
+        self.generator = generator_of(seed, PRUNERS)
         self.steps = 0
         """Optimizer steps taken."""
         self.changes = 0
@@ -432,16 +431,6 @@ class Pruner(Allotting):
                 f"'{self.name}' was detached, its masks are no longer in the network: make a new "
                 "pruner, and call compact() before detach()"
             )
-
-
-def _generator(seed: int) -> torch.Generator:
-    """Random numbers of a pruner's own.
-
-    `manual_seed(seed)` would give those that a network drawn from the same seed has its weights
-    from: a random mask would keep the largest of them.
-    """
-    (mixed,) = np.random.SeedSequence((seed, PRUNERS)).generate_state(1)
-    return torch.Generator().manual_seed(int(mixed))
 
 
 def _check_network(model: Any, optimizer: Any, seed: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -14,6 +13,7 @@ from microglia.errors import ConfigError, nearest
 from microglia.structure import Group, Structure, output_axis
 from microglia.surgery.compact import Compact
 from microglia.surgery.cut import cut, tensor_at
+from microglia.surgery.draws import generator_of
 from microglia.surgery.ledger import Ledger, put
 from microglia.surgery.optimizers import carry_optimizer
 
@@ -104,9 +104,7 @@ def _freshen(
     before: Mapping[str, Tensor],
     seed: int,
 ) -> None:
-    # `manual_seed(seed)` would give the weights that the network was drawn with from that seed.
-    (mixed,) = np.random.SeedSequence((seed, REGROWN)).generate_state(1)
-    generator = torch.Generator().manual_seed(int(mixed))
+    generator = generator_of(seed, REGROWN)
     weights = {f"{use.layer}.weight" for use in structure.uses}
     with torch.no_grad():
         for name, ids in channels.items():
