@@ -373,3 +373,7 @@ def test_a_state_of_another_method_is_refused(method: type[Pruner]) -> None:
     loop = Loop(method, "chain", sparsity=0.5)
     with pytest.raises(mg.ConfigError, match="state is of"):
         loop.pruner.load_state_dict({**loop.pruner.state_dict(), "method": "other"})
+    state = loop.pruner.state_dict()
+    del state["holding"]
+    with pytest.raises(mg.ConfigError, match=r"another version.*holding"):
+        loop.pruner.load_state_dict(state)

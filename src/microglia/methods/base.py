@@ -317,8 +317,13 @@ class Pruner(Allotting):
         """Go on exactly where `state_dict` was taken.
 
         Raises:
-            ConfigError: the state is of another method or another network.
+            ConfigError: the state is of another method, network or version.
         """
+        if lacking := set(self.state_dict()) - set(state):
+            raise ConfigError(
+                f"this state is of another version of microglia: it lacks {sorted(lacking)}; "
+                "start again, or use that version"
+            )
         if state["method"] != self.name:
             raise ConfigError(f"this state is of '{state['method']}', not of '{self.name}'")
         if set(state["masks"]) != set(self.sizes()):

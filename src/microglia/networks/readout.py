@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from microglia.errors import ConfigError
 
 
-def filtered(spikes: Tensor, tau: float, *, dt: float) -> Tensor:
+def filtered(spikes: Tensor, tau: float, *, dt: float, start: Tensor | None = None) -> Tensor:
     """r[t] = e^(−dt/τ) r[t−1] + S[t], the features of a reservoir [T, N, neurons].
 
-    ``tau`` and ``dt`` are in seconds. Raises ConfigError where one isn't above 0.
+    ``start`` is r[−1] [N, neurons], 0 where it is None; ``tau`` and ``dt`` are in seconds. Raises
+    ConfigError where one isn't above 0.
     """
     if not (tau > 0 and dt > 0):
         raise ConfigError(f"filtered: times above 0 expected, got tau = {tau} and dt = {dt}")
-    kept, trace, traces = math.exp(-dt / tau), torch.zeros_like(spikes[0]), []
+    kept, traces = math.exp(-dt / tau), []
+    trace = torch.zeros_like(spikes[0]) if start is None else start
     for s in spikes:
         trace = kept * trace + s
         traces.append(trace)

@@ -71,7 +71,7 @@ def classify(
     data: Labelled,
     timing: Timing,
     *,
-    scale: float = 1.0,
+    scale: float | None = 1.0,
     logistic: bool = True,
     seed: int = 0,
 ) -> dict[str, float]:
@@ -81,7 +81,7 @@ def classify(
     regression, both with penalties that err least on the validation part.
 
     Args:
-        scale: standard deviation of the input weights.
+        scale: standard deviation of the input weights; None keeps the network's own.
         seed: of the input weights.
 
     Returns:
@@ -94,7 +94,7 @@ def classify(
     network = fed(network, data.train.values.shape[2], scale=scale, seed=seed)
     activity = Activity()
     parts = (data.train, data.validation, data.test)
-    X, held, test = (_at_the_end(network, part, timing, activity) for part in parts)
+    X, held, test = (at_the_end(network, part, timing, activity) for part in parts)
     figures = activity.figures(network)
     one_hot = np.eye(data.classes)
     readout = fit_ridge(
@@ -110,7 +110,7 @@ def classify(
     return {**figures, "readout": float(readout.weights.size + data.classes)}
 
 
-def _at_the_end(network: RecurrentNetwork, part: Part, timing: Timing, activity: Activity) -> Array:
+def at_the_end(network: RecurrentNetwork, part: Part, timing: Timing, activity: Activity) -> Array:
     """Filtered spikes at the last value of each sequence [n, N]."""
     ends = np.empty((len(part.labels), len(network)))
     # Neighbours in length, so that few are presented longer than they are.

@@ -19,6 +19,8 @@ Array = NDArray[Any]
 
 SHARES = (0.6, 0.15, 0.25)
 """Of a series that readouts learn from, choose by, and are scored on, in the order of time."""
+WASHOUT = 100
+"""Points at the start that nothing is learnt from."""
 BEYOND = 0.5
 """How far, in ranges of the training part, a free-running forecast may leave that range."""
 
@@ -59,8 +61,8 @@ def forecast(
     starts: int = 50,
     horizon: float = 5.0,
     threshold: float = 0.4,
-    washout: int = 100,
-    scale: float = 1.0,
+    washout: int = WASHOUT,
+    scale: float | None = 1.0,
     free: bool = True,
     seed: int = 0,
 ) -> dict[str, float]:
@@ -76,7 +78,7 @@ def forecast(
         lyapunov_points: a Lyapunov time, in points.
         horizon: the longest that is looked at, in Lyapunov times.
         washout: points at the start that nothing is learnt from.
-        scale: standard deviation of the input weights.
+        scale: standard deviation of the input weights; None keeps the network's own.
         free: whether there is a free-running forecast.
         seed: of the input weights.
 
@@ -89,7 +91,7 @@ def forecast(
         ConfigError: the network is silent or saturated.
     """
     series = np.asarray(series, np.float64)
-    learn, choose = _borders(len(series), washout)
+    learn, choose = borders(len(series), washout)
     longest = int(np.ceil(horizon * lyapunov_points))
     if starts < 1 or not lyapunov_points > 0:
         raise ConfigError(f"starts: wanted at least 1, got {starts}; {lyapunov_points=}")
@@ -143,7 +145,7 @@ def scaled(series: Array, training: Array) -> Array:
     return np.asarray((series - training.mean(0)) / deviation)
 
 
-def _borders(points: int, washout: int) -> tuple[int, int]:
+def borders(points: int, washout: int) -> tuple[int, int]:
     """Where the training part and the validation part end."""
     rest = points - washout
     if washout < 0 or rest * min(SHARES) < 10:

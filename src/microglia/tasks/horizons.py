@@ -31,7 +31,7 @@ def forecast_horizons(
     horizons: Sequence[int],
     changes: bool = False,
     washout: int = 100,
-    scale: float = 1.0,
+    scale: float | None = 1.0,
     seed: int = 0,
 ) -> dict[str, float]:
     """Errors at each horizon: the network's, persistence's and a linear autoregression's.
@@ -63,8 +63,7 @@ def forecast_horizons(
             f"learn from, {choose - learn} to choose by and {P - choose} to be scored on"
         )
     x = scaled(series, series[:learn])
-    came = np.diff(x, axis=0, prepend=x[:1])
-    came = came / came[:learn].std(0) if changes else x
+    came = coming(x, learn, changes=changes)
     network = fed(network, x.shape[1], scale=scale, seed=seed)
     activity = Activity()
     traces, _ = present(network, came[:, None], timing, activity=activity)
@@ -87,6 +86,14 @@ def forecast_horizons(
             if name == "nrmse":
                 weights += readout.weights.size + x.shape[1]
     return {**figures, "readout": float(weights)}
+
+
+def coming(x: Array, learn: int, *, changes: bool) -> Array:
+    """What comes into the network of a scaled series: itself, or its changes in units of theirs."""
+    if not changes:
+        return x
+    steps = np.diff(x, axis=0, prepend=x[:1])
+    return np.asarray(steps / steps[:learn].std(0))
 
 
 def _fit(features: Array, x: Array, h: int, parts: list[tuple[int, int]]) -> tuple[Any, float]:

@@ -59,21 +59,25 @@ class Position:
 
 @dataclass
 class Activity:
-    """What a network did over all runs of a task."""
+    """What a network did over all runs of a task; `spikes` are those of each neuron [N]."""
 
-    spikes: int = 0
+    spikes: Array | int = 0
     synops: int = 0
     steps: int = 0
 
+    def rates(self, network: RecurrentNetwork) -> Array:
+        """Of each neuron, in Hz [N]."""
+        return np.asarray(self.spikes / (self.steps * network.dt))
+
     def figures(self, network: RecurrentNetwork) -> dict[str, float]:
-        """Firing rate in Hz and SynOps a step of the grid.
+        """Mean firing rate in Hz and SynOps a step of the grid.
 
         Raises:
             ConfigError: the network was silent or saturated, and nothing can be read from it.
         """
-        rate = self.spikes / (len(network) * self.steps * network.dt)
+        rate = int(np.sum(self.spikes)) / (len(network) * self.steps * network.dt)
         fastest = 1 / (network.dt * (1 + network.refractory_steps))
-        if self.spikes == 0:
+        if rate == 0:
             raise ConfigError(
                 "the network is silent on this task, so there is nothing to read; raise its "
                 "weights, its bias or the scale of the input"
@@ -87,18 +91,25 @@ class Activity:
 
 
 def fed(
-    network: RecurrentNetwork, channels: int, *, scale: float = 1.0, seed: int = 0
+    network: RecurrentNetwork, channels: int, *, scale: float | None = 1.0, seed: int = 0
 ) -> RecurrentNetwork:
     """The network with input weights of a task, N(0, scale²), on the neurons that hear the input.
 
     Drawn in the order of those neurons: two networks with the same of them, pruned or not, get
-    the same input.
+    the same input. With scale None it keeps its own.
 
     Raises:
-        ConfigError: nothing comes into the network.
+        ConfigError: nothing comes into the network, or its own weights are of other channels.
     """
     if network.inputs is None or not network.inputs.nnz:
         raise ConfigError("inputs: no neuron hears the input; give the network W_in")
+    if scale is None:
+        if network.inputs.shape[1] != channels:
+            raise ConfigError(
+                f"inputs: the network hears {network.inputs.shape[1]} channels, the task has "
+                f"{channels}"
+            )
+        return network
     hear = np.flatnonzero(np.asarray(abs(network.inputs).sum(axis=1)).ravel() > 0)
     weights = scale * np.random.default_rng(seed).standard_normal((len(hear), channels))
     rows, columns = np.repeat(hear, channels), np.tile(np.arange(channels), len(hear))
@@ -140,7 +151,7 @@ def present(
             timing.tau, dt=network.dt, every=hold, start=position.trace
         )
         position = Position(run.state, features[p + len(some) - 1])
-        activity.spikes += len(run.steps)
+        activity.spikes = activity.spikes + np.bincount(run.neurons, minlength=N)
         activity.synops += run.synops(network.weights)
         activity.steps += len(some) * hold * B
     return features, position

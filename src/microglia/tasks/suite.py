@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -13,14 +13,12 @@ from microglia.errors import ConfigError, nearest
 from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.lyapunov import lyapunov_spectrum, memory_capacity
 from microglia.lyapunov.noise import smooth_noise
-from microglia.tasks.classify import classify
-from microglia.tasks.forecast import Array, forecast
-from microglia.tasks.horizons import forecast_horizons
+from microglia.tasks.kinds import Array, Classification, Figures, Forecasting, Horizons
 from microglia.tasks.labelled import cifar10_rates, digit_rows, labelled_sequences
 from microglia.tasks.reservoir import Timing
 
-Figures = dict[str, float]
 Task = Callable[[RecurrentNetwork, int, bool], Figures]
+"""Of a network, a seed, and whether to be brief."""
 
 
 def run_task(
@@ -59,58 +57,46 @@ def _exponents(network: RecurrentNetwork, seed: int, brief: bool) -> Figures:
     return {**leading, "error": float(found.errors[0]), "rate": float(found.rate or 0.0)}
 
 
-def _digits(network: RecurrentNetwork, seed: int, brief: bool) -> Figures:
-    return classify(network, digit_rows(), Timing(hold=0.008), logistic=not brief, seed=seed)
+def _sequences(name: str, *, hold: float, tau: float, scale: float) -> Classification:
+    timing = Timing(hold=hold, tau=tau)
+    return Classification(data=partial(labelled_sequences, name), timing=timing, scale=scale)
 
 
-def _cifar10(network: RecurrentNetwork, seed: int, brief: bool) -> Figures:
-    return classify(
-        network,
-        cifar10_rates(),
-        Timing(hold=0.001),
-        scale=0.5,
-        logistic=not brief,
-        seed=seed,
+def _chaos(
+    system: str, *, step: float, hold: float, scale: float, only: int | None = None
+) -> Forecasting:
+    """`step` in the system's own time; `only` is the one variable that comes in and is forecast."""
+    return Forecasting(
+        series=partial(_chaotic, system, POINTS, step, only),
+        lyapunov_points=1 / (chaos.EXPONENT[system] * step),
+        timing=Timing(hold=hold, tau=0.1),
+        scale=scale,
     )
 
 
-def _sequences(name: str, *, hold: float, tau: float, scale: float) -> Task:
-    def task(network: RecurrentNetwork, seed: int, brief: bool) -> Figures:
-        timing = Timing(hold=hold, tau=tau)
-        return classify(
-            network,
-            labelled_sequences(name),
-            timing,
-            scale=scale,
-            logistic=not brief,
-            seed=seed,
-        )
-
-    return task
-
-
 @cache
-def _chaotic(system: str, points: int, step: float, seed: int) -> Array:
+def _chaotic(system: str, points: int, step: float, only: int | None, seed: int) -> Array:
     makers = {"lorenz": chaos.lorenz, "rossler": chaos.rossler, "mackey-glass": chaos.mackey_glass}
-    return np.asarray(makers[system](points, step=step, seed=seed).values, np.float64)
+    series = np.asarray(makers[system](points, step=step, seed=seed).values, np.float64)
+    return series if only is None else series[:, [only]]
 
 
-def _chaos(system: str, *, step: float, hold: float, scale: float, only: int | None = None) -> Task:
-    """`step` in the system's own time; `only` is the one variable that comes in and is forecast."""
-
-    def task(network: RecurrentNetwork, seed: int, brief: bool) -> Figures:
-        series = _chaotic(system, POINTS, step, seed)
-        return forecast(
-            network,
-            series if only is None else series[:, [only]],
-            Timing(hold=hold, tau=0.1),
-            lyapunov_points=1 / (chaos.EXPONENT[system] * step),
-            scale=scale,
-            free=not brief,
-            seed=seed,
-        )
-
-    return task
+def _series(
+    source: str,
+    *horizons: int,
+    variables: tuple[str, ...] | None = None,
+    rows: range | None = None,
+    changes: bool = False,
+    scale: float = 1.0,
+) -> Horizons:
+    """`changes`: logarithms are forecast, and their changes come in."""
+    return Horizons(
+        series=partial(_measured, source, variables, rows, changes),
+        horizons=horizons,
+        timing=Timing(hold=0.005, tau=0.1),
+        changes=changes,
+        scale=scale,
+    )
 
 
 @cache
@@ -122,41 +108,17 @@ def _measured(
     return np.log(values) if logarithm else values
 
 
-def _series(
-    source: str,
-    *horizons: int,
-    variables: tuple[str, ...] | None = None,
-    rows: range | None = None,
-    changes: bool = False,
-    scale: float = 1.0,
-) -> Task:
-    """`changes`: logarithms are forecast, and their changes come in."""
-
-    def task(network: RecurrentNetwork, seed: int, brief: bool) -> Figures:
-        return forecast_horizons(
-            network,
-            _measured(source, variables, rows, changes),
-            Timing(hold=0.005, tau=0.1),
-            horizons=horizons,
-            changes=changes,
-            scale=scale,
-            seed=seed,
-        )
-
-    return task
-
-
 POINTS = 5000
 """Of each chaotic series."""
 
 TASKS: dict[str, Task] = {
     "memory": _memory,
     "exponents": _exponents,
-    "digits": _digits,
+    "digits": Classification(data=digit_rows, timing=Timing(hold=0.008)),
     "natops": _sequences("NATOPS", hold=0.008, tau=0.1, scale=0.5),
     "japanese-vowels": _sequences("JapaneseVowels", hold=0.010, tau=0.1, scale=0.5),
     "pen-digits": _sequences("PenDigits", hold=0.010, tau=0.04, scale=1.0),
-    "cifar10": _cifar10,
+    "cifar10": Classification(data=cifar10_rates, timing=Timing(hold=0.001), scale=0.5),
     "lorenz": _chaos("lorenz", step=0.02, hold=0.040, scale=2.0),
     "lorenz-x": _chaos("lorenz", step=0.02, hold=0.020, scale=2.0, only=0),
     "rossler": _chaos("rossler", step=0.25, hold=0.020, scale=2.0, only=0),
