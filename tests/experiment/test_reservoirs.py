@@ -166,7 +166,7 @@ def test_other_configs_and_other_kinds_are_refused(
 
 def test_a_task_that_a_network_fails_on_is_in_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = HRSNNConfig(neurons=90, wiring=SmallWorld(neighbours=16), bias=-1e3)
-    found = reservoir_job._asked("lorenz-x", silent.draw(0), 0, brief=True)
+    found = reservoir_job.asked("lorenz-x", silent.draw(0), 0, brief=True)
     assert "silent" in found["failed"]
     record = {**made("kept 0.2", "R2w", 10, {}), "figures": {"0.35": {"lorenz-x": found}}}
     assert "kept 0.2/R2w-seed10, gain 0.35, lorenz-x: the network is silent" in (

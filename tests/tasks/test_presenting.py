@@ -28,7 +28,7 @@ def test_features_are_the_filtered_spikes_at_the_end_of_each_value(seed: int) ->
         if t % 5 == 4:
             wanted.append(trace)
     assert np.allclose(found, wanted, atol=1e-12)
-    assert activity.spikes == raster.sum()
+    assert np.array_equal(activity.spikes, raster.sum((0, 1)))
     out = np.bincount(net.weights.indices, minlength=60)
     assert activity.synops == (raster.sum((0, 1)) * out).sum()
     figures = activity.figures(net)

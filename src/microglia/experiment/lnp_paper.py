@@ -1,22 +1,29 @@
-"""What a sparse recurrent network is worth: untrained networks, every rule against every other.
+"""What a sparse recurrent network is worth: every rule against every other, untrained and trained.
 
-Networks of one seed are paired: the same dense network, the same input weights, series and noise.
+Untrained networks of one seed are paired: the same dense network, input weights, series and noise.
 Compared at equal Σ|w| (35 and 80 % of the dense network's) and at the gain of each network's own
 best memory capacity, chosen on other noise than is reported. Settings were fixed on seeds 0 to 2
-(`benchmarks/operating_point.py`), and are compared on seeds from 10 on.
+(`benchmarks/operating_point.py`), and are compared on seeds from 10 on. The network that noise
+pruning leaves serves all tasks; its rivals are also pruned for each. Trained networks are smaller.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from microglia.errors import ConfigError
+from microglia.experiment.each_task_job import EachTaskJob
 from microglia.experiment.reservoir_job import ReservoirJob
+from microglia.experiment.results import Job
 from microglia.experiment.sparse_networks import Budget, Criterion
 from microglia.experiment.tiers import tier_named
+from microglia.experiment.trained_job import DENSE, SETTINGS, TrainedJob
+from microglia.tasks.suite import WITH_DATA
+from microglia.tasks.teach import Rule
 
 REFERENCE = "reference"
-DENSE, NONE = "dense", "no recurrence"
+NONE = "no recurrence"
 SEEDS = {"s": range(10, 16), "m": range(10, 22)}
 
 TASKS = ("memory", "digits", "lorenz", "lorenz-x", "rossler", "mackey-glass", "exponents")
@@ -41,8 +48,19 @@ NEURONS = ((0.3, 0.2), (0.57, 0.1))
 """Fractions of neurons removed and of synapses kept."""
 
 
-def jobs(tier: str) -> list[ReservoirJob]:
-    """Seed by seed.
+LNP = "LNP"
+UNTAUGHT: dict[Rule, str] = {
+    "none": "untaught",
+    "timing": "STDP",
+    "timing, heterogeneous": "heterogeneous STDP",
+}
+"""Ways of learning without gradients, and what they are called."""
+EACH = {"magnitude, by each task": "magnitude", "random, by each task": "random"}
+"""Label -> rule, of networks whose neurons go by their activity on a task."""
+
+
+def jobs(tier: str) -> list[Job]:
+    """Untrained networks seed by seed, those pruned for each task, and trained ones.
 
     Raises:
         ConfigError: there is no such tier, or it is the one for a GPU.
@@ -51,7 +69,12 @@ def jobs(tier: str) -> list[ReservoirJob]:
     if tier not in SEEDS:
         raise ConfigError("tier: untrained networks are compared at the tiers s and m")
     more = MORE if tier == "s" else MORE + LONG
-    return [job for seed in SEEDS[tier] for job in _of_seed(seed, more)]
+    seeds = SEEDS[tier]
+    return [
+        *(job for seed in seeds for job in _of_seed(seed, more)),
+        *(job for seed in seeds for job in _for_each_task(seed, more)),
+        *(job for seed in seeds for task in SETTINGS for job in _trained(seed, task)),
+    ]
 
 
 def kept(fraction: float) -> str:
@@ -106,3 +129,40 @@ def _smaller(neurons: float, kept: float) -> dict[str, Budget]:
         found["I+II+III"] = left("R2w", delocalise=True)
         found["I+II+III+IV"] = left("R2w", delocalise=True, retune=True)
     return found
+
+
+def _for_each_task(seed: int, more: tuple[str, ...]) -> Iterator[EachTaskJob]:
+    neurons, fraction = NEURONS[1]
+    for label, rule in EACH.items():
+        budget = Budget(rule=rule, kept=fraction, neurons=neurons, criterion="activity")
+        yield EachTaskJob(
+            experiment=without(neurons, fraction),
+            label=label,
+            budget=budget,
+            seed=seed,
+            tasks=tuple(task for task in TASKS + more if task in WITH_DATA),
+        )
+
+
+def _trained(seed: int, task: str) -> Iterator[TrainedJob]:
+    """One budget, for what learns through time; other ways of learning beside it."""
+    neurons, fraction = NEURONS[1]
+
+    def left(rule: str, criterion: Criterion = "betweenness") -> Budget:
+        return Budget(rule=rule, kept=fraction, neurons=neurons, criterion=criterion)
+
+    dense, small = Budget(rule="dense"), left("R2w")
+
+    def job(label: str, budget: Budget, **how: Any) -> TrainedJob:
+        return TrainedJob(task=task, label=label, budget=budget, seed=seed, **how)
+
+    yield job(DENSE, dense)
+    yield job(LNP, small)
+    yield job("random", left("random", "random"))
+    yield job("magnitude, least active", left("magnitude", "activity"))
+    yield job("after training, by activity", left("magnitude", "activity"), after=True)
+    yield job(f"{DENSE}, time constants alike", dense, alike=True)
+    yield job(f"{LNP}, time constants alike", small, alike=True)
+    for label, budget in ((DENSE, dense), (LNP, small)):
+        for rule, said in UNTAUGHT.items():
+            yield job(f"{label}, {said}", budget, rule=rule)

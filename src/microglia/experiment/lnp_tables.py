@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from microglia.experiment.job import Record
 from microglia.experiment.lnp_bars import EQUAL, OWN, Metric, bars, by_seed
-from microglia.experiment.lnp_paper import DENSE, NONE, REFERENCE
+from microglia.experiment.lnp_paper import EACH, NONE, REFERENCE
 from microglia.experiment.statistics import mean_and_spread, paired_difference
+from microglia.experiment.trained_job import DENSE
+from microglia.experiment.trained_tables import one_for_all, trained_tables
 
 RANDOM = "random"
 
@@ -44,12 +46,16 @@ BASELINES = (("wind", 6), ("etth1", 24), ("exchange", 24), ("google", 5))
 def tables(records: Iterable[Record]) -> str:
     """All of them, as Markdown."""
     records = list(records)
+    trained = [r for r in records if r["kind"] == "trained"]
+    each = [r for r in records if r["label"] in EACH]
+    records = [r for r in records if r["kind"] == "reservoir" and r["label"] not in EACH]
     parts = []
     for experiment in dict.fromkeys(r["experiment"] for r in records):
         for title, points in (("equal Σ|w|, mean of 35 and 80 %", EQUAL), ("own gain", OWN)):
             columns = METRICS if points == EQUAL else METRICS | MORE
             parts.append(_table(records, experiment, title, points, columns))
-    parts += [_baselines(records), _bars(records), _failures(records)]
+    parts += [_baselines(records), _bars(records)]
+    parts += [one_for_all(records, each), trained_tables(trained), _failures([*records, *each])]
     return "\n".join(part for part in parts if part)
 
 

@@ -83,8 +83,7 @@ class ReservoirJob:
 
     def differs_from(self, record: Record, *, where: str) -> list[str]:
         """In what settings its config is not that of a record."""
-        mine, theirs = self.config(), record["config"]
-        return sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
+        return differences(self.config(), record["config"])
 
     def do(self, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:
         """Draw, prune, calibrate, and ask at each gain.
@@ -101,7 +100,7 @@ class ReservoirJob:
             network = sparse.with_weights(sparse.weights * gain)
             tasks = self.tasks + (self.more if point == CALIBRATED else ())
             brief = point != CALIBRATED
-            figures[point] = {task: _asked(task, network, self.seed, brief) for task in tasks}
+            figures[point] = {task: asked(task, network, self.seed, brief=brief) for task in tasks}
         return {
             "kind": "reservoir",
             "name": self.name,
@@ -110,7 +109,7 @@ class ReservoirJob:
             "seed": self.seed,
             **provenance(torch.device("cpu")),
             "config": self.config(),
-            "network": _size(sparse, dense),
+            "network": size_of(sparse, dense),
             "gains": {point: round(gain, 6) for point, gain in gains.items()},
             "figures": figures,
             "seconds": round(time.process_time() - began, 1),
@@ -127,17 +126,33 @@ class ReservoirJob:
         return {**{f"{part:g}": unit * part for part in self.gains}, CALIBRATED: calibrated}
 
 
-def _asked(task: str, network: RecurrentNetwork, seed: int, brief: bool) -> dict[str, Any]:
+def asked(task: str, network: RecurrentNetwork, seed: int, *, brief: bool) -> dict[str, Any]:
+    """A task's figures, or under "failed" why there are none."""
     try:
         figures = run_task(task, network, seed=seed, brief=brief)
     except ConfigError as fault:
         return {"failed": str(fault)}
+    return rounded(task, figures)
+
+
+def rounded(task: str, figures: Mapping[str, float]) -> dict[str, float]:
+    """To six digits.
+
+    Raises:
+        MicrogliaError: a figure is no number.
+    """
     if not np.isfinite(list(figures.values())).all():
         raise MicrogliaError(f"{task}: a figure is no number: {figures}")
     return {name: float(f"{value:.6g}") for name, value in figures.items()}
 
 
-def _size(sparse: RecurrentNetwork, dense: RecurrentNetwork) -> dict[str, Any]:
+def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """In what settings two configs differ."""
+    return sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
+
+
+def size_of(sparse: RecurrentNetwork, dense: RecurrentNetwork) -> dict[str, Any]:
+    """Neurons and synapses, and the parts of the dense network's that they are."""
     inhibitory = sparse.inhibitory
     return {
         "neurons": len(sparse),

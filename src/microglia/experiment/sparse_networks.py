@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microglia.errors import ConfigError, nearest
 from microglia.frameworks.recurrent import RecurrentNetwork
@@ -21,6 +22,7 @@ from microglia.lyapunov.controls import (
 from microglia.lyapunov.gain import estimate_gains
 from microglia.lyapunov.keep import Reading
 
+Array = NDArray[Any]
 Control = Literal["dense", "none", "fresh", "random", "magnitude"]
 Criterion = Literal["betweenness", "activity", "random"]
 
@@ -66,7 +68,12 @@ class Budget:
             )
 
     def of(
-        self, dense: RecurrentNetwork, *, seed: int, metric: Callable[[RecurrentNetwork], float]
+        self,
+        dense: RecurrentNetwork,
+        *,
+        seed: int,
+        metric: Callable[[RecurrentNetwork], float],
+        rates: Array | None = None,
     ) -> RecurrentNetwork:
         """What the rule leaves of a network, its weights as they were.
 
@@ -76,9 +83,10 @@ class Budget:
         Args:
             seed: of every random choice.
             metric: what step IV is accepted by.
+            rates: [N], what a control's least active neurons go by; under noise if None.
         """
         if self.rule in CONTROLS:
-            return self._control(dense, np.random.default_rng([seed, 7]))
+            return self._control(dense, np.random.default_rng([seed, 7]), rates)
         config = LNPConfig(
             sparsity=1 - self.kept,
             neurons=self.neurons,
@@ -91,7 +99,9 @@ class Budget:
         *_, last = lyapunov_noise_pruning(dense, config, seed=seed, metric=metric)
         return last.network
 
-    def _control(self, dense: RecurrentNetwork, rng: np.random.Generator) -> RecurrentNetwork:
+    def _control(
+        self, dense: RecurrentNetwork, rng: np.random.Generator, rates: Array | None
+    ) -> RecurrentNetwork:
         budget = round(self.kept * dense.weights.nnz)
         if self.rule == "dense":
             return dense
@@ -100,12 +110,9 @@ class Budget:
         network = dense
         if self.neurons:
             assert dense.inputs is not None
-            worth = importance(
-                dense.weights,
-                self.criterion,
-                activity=estimate_gains(dense, generator=rng).rate,
-                generator=rng,
-            )
+            if rates is None:
+                rates = estimate_gains(dense, generator=rng).rate
+            worth = importance(dense.weights, self.criterion, activity=rates, generator=rng)
             hear = np.asarray(abs(dense.inputs).sum(axis=1)).ravel() > 0
             go = least_important(
                 worth,

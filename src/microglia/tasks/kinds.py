@@ -27,6 +27,11 @@ class Classification:
     timing: Timing
     scale: float | None = 1.0
 
+    @property
+    def channels(self) -> int:
+        """Of the input."""
+        return int(self.data().train.values.shape[2])
+
     def __call__(self, network: RecurrentNetwork, seed: int, brief: bool) -> Figures:
         """See `classify`; `brief` is without the logistic readout."""
         return classify(
@@ -36,7 +41,7 @@ class Classification:
     def rates(self, network: RecurrentNetwork, seed: int) -> Array:
         """Of each neuron in the training part, in Hz [N]."""
         part, activity = self.data().train, Activity()
-        network = fed(network, part.values.shape[2], scale=self.scale, seed=seed)
+        network = fed(network, self.channels, scale=self.scale, seed=seed)
         at_the_end(network, part, self.timing, activity)
         return activity.rates(network)
 
@@ -49,6 +54,11 @@ class Forecasting:
     lyapunov_points: float
     timing: Timing
     scale: float | None = 1.0
+
+    @property
+    def channels(self) -> int:
+        """Of the input."""
+        return int(self.series(0).shape[1])
 
     def __call__(self, network: RecurrentNetwork, seed: int, brief: bool) -> Figures:
         """See `forecast`; `brief` doesn't run free."""

@@ -111,9 +111,7 @@ def _measured(
 POINTS = 5000
 """Of each chaotic series."""
 
-TASKS: dict[str, Task] = {
-    "memory": _memory,
-    "exponents": _exponents,
+WITH_DATA: dict[str, Classification | Forecasting | Horizons] = {
     "digits": Classification(data=digit_rows, timing=Timing(hold=0.008)),
     "natops": _sequences("NATOPS", hold=0.008, tau=0.1, scale=0.5),
     "japanese-vowels": _sequences("JapaneseVowels", hold=0.010, tau=0.1, scale=0.5),
@@ -130,4 +128,7 @@ TASKS: dict[str, Task] = {
     "exchange": _series("exchange_rate", 1, 24, 96, 192, changes=True, scale=0.7),
     "etth1": _series("ETTh1", 6, 24, 96, 336, rows=range(14_400), scale=0.7),
 }
-"""Task -> its function of a network and a seed."""
+"""Those with a training part."""
+
+TASKS: dict[str, Task] = {"memory": _memory, "exponents": _exponents, **WITH_DATA}
+"""All of them."""

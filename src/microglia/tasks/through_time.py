@@ -105,9 +105,9 @@ def learn_next(
 
     The squared error of the change to the next point, in units of its variance, of a readout of
     filtered spikes and the point that begins as the untrained network's ridge regression: what a
-    bad one asks for would drown what a network needs. The series is cut into `streams` that run side by side from
-    rest, their first window not judged; a gradient runs back through one window. Else as
-    `learn_labels`.
+    bad one asks for would drown what a network needs. The series is cut into `streams` that run
+    side by side from rest, their first window not judged; a gradient runs back through one
+    window. Else as `learn_labels`.
 
     Raises:
         ConfigError: a series too short for two windows of each stream.

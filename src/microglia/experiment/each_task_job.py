@@ -1,0 +1,90 @@
+"""A network for each task, made small by what its neurons do there: the rival of one for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from microglia.experiment.job import Record
+from microglia.experiment.provenance import provenance
+from microglia.experiment.reservoir_job import (
+    CALIBRATED,
+    OTHER_NOISE,
+    asked,
+    differences,
+    size_of,
+)
+from microglia.experiment.sparse_networks import Budget
+from microglia.lyapunov import calibrate_gain, memory_capacity
+from microglia.networks import HRSNNConfig
+from microglia.tasks.suite import WITH_DATA
+
+
+@dataclass(frozen=True, kw_only=True)
+class EachTaskJob:
+    """As a `ReservoirJob` at its own gain, but with the network of each task pruned by the activity
+    of neurons in that task's training part.
+
+    Args:
+        budget: of a control whose neurons go by activity.
+        tasks: those with a training part.
+    """
+
+    experiment: str
+    label: str
+    budget: Budget
+    seed: int
+    tasks: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment}/{self.label}-seed{self.seed}"
+
+    @property
+    def builds_on(self) -> list[str]:
+        return []
+
+    def config(self) -> dict[str, Any]:
+        """What makes another config another experiment."""
+        return {
+            "network": asdict(HRSNNConfig()),
+            **asdict(self.budget),
+            "tasks": list(self.tasks),
+            "for": "each task",
+        }
+
+    def differs_from(self, record: Record, *, where: str) -> list[str]:
+        """In what settings its config is not that of a record."""
+        return differences(self.config(), record["config"])
+
+    def do(self, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:
+        """For each task: look, prune, calibrate, and ask."""
+        began = time.process_time()
+        dense = HRSNNConfig().draw(self.seed)
+        metric = partial(memory_capacity, seed=self.seed + OTHER_NOISE)
+        figures, gains, size = {}, {}, {}
+        for task in self.tasks:
+            rates = WITH_DATA[task].rates(dense, self.seed)
+            sparse = self.budget.of(dense, seed=self.seed, metric=metric, rates=rates)
+            calibrated = calibrate_gain(sparse, dense, metric=metric)
+            figures[task] = asked(task, calibrated.network, self.seed, brief=False)
+            gains[task], size = round(calibrated.gain, 6), size_of(sparse, dense)
+        return {
+            "kind": "reservoir",
+            "name": self.name,
+            "experiment": self.experiment,
+            "label": self.label,
+            "seed": self.seed,
+            **provenance(torch.device("cpu")),
+            "config": self.config(),
+            "network": size,
+            "gains": gains,
+            "figures": {CALIBRATED: figures},
+            "seconds": round(time.process_time() - began, 1),
+        }

@@ -1,0 +1,153 @@
+"""Networks that learn as jobs, networks pruned for each task, and their tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from microglia.errors import ConfigError
+from microglia.experiment import each_task_job, lnp_tables, reservoir_job, trained_job
+from microglia.experiment.each_task_job import EachTaskJob
+from microglia.experiment.lnp_paper import EACH, LNP, NEURONS, without
+from microglia.experiment.recurrent_files import load_pruned
+from microglia.experiment.reservoir_job import CALIBRATED, ReservoirJob
+from microglia.experiment.results import read_results, run_jobs
+from microglia.experiment.sparse_networks import Budget
+from microglia.experiment.trained_job import DENSE, NETWORK, Setting, TrainedJob
+from microglia.networks import HRSNNConfig, SmallWorld
+from microglia.tasks.suite import WITH_DATA
+from microglia.tasks.through_time import ThroughTime
+
+SMALL = HRSNNConfig(neurons=50, wiring=SmallWorld(neighbours=12), weight=0.15, fed=0.3)
+SMALL_BUDGET: dict[str, Any] = {"kept": 0.2, "neurons": 0.3}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of 50 neurons, and one epoch of learning."""
+    for module in (trained_job, each_task_job, reservoir_job):
+        monkeypatch.setattr(module, "HRSNNConfig", lambda **_: SMALL)
+        monkeypatch.setattr(module, "memory_capacity", lambda net, **_: -abs(net.weights).sum())
+    brief = Setting(hold=0.004, through_time=ThroughTime(epochs=1, window=10, streams=32))
+    monkeypatch.setattr(trained_job, "SETTINGS", dict.fromkeys(trained_job.SETTINGS, brief))
+
+
+def job(label: str, seed: int, *, task: str = "lorenz", **how: Any) -> TrainedJob:
+    budgets = {
+        DENSE: Budget(rule="dense"),
+        LNP: Budget(rule="R2w", **SMALL_BUDGET),
+        "after": Budget(rule="magnitude", criterion="activity", **SMALL_BUDGET),
+    }
+    return TrainedJob(
+        task=task, label=label, budget=budgets[label], seed=seed, after=label == "after", **how
+    )
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("seed", [10, 11])
+def test_equal_budgets_before_and_after_learning(tmp_path: Path, seed: int) -> None:
+    jobs = [job(label, seed) for label in (DENSE, LNP, "after")]
+    records = {r["label"]: r for r in run_jobs(jobs, results=tmp_path / "r.jsonl", folder=tmp_path)}
+    assert records[DENSE]["network"]["neurons_kept"] == 1
+    for name in ("neurons", "synapses", "inhibitory"):
+        assert records[LNP]["network"][name] == records["after"]["network"][name]
+    assert records[LNP]["network"]["synapses_kept"] == pytest.approx(0.2, abs=2e-3)
+    assert records[LNP]["network"]["neurons"] == 35
+    assert all(np.isfinite(list(r["figures"].values())).all() for r in records.values())
+    # What the dense job left is what was pruned: every synapse left leads between two of its.
+    dense, pruned = (
+        load_pruned(tmp_path / records[label]["name"] / NETWORK).network
+        for label in (DENSE, "after")
+    )
+    assert len(dense) == 50
+    # Learning moves time constants by nothing, so they tell who is left.
+    assert set(np.float32(pruned.tau_m)) <= set(np.float32(dense.tau_m))
+
+
+@pytest.mark.usefixtures("small")
+def test_the_dense_network_is_taught_where_its_job_left_none(tmp_path: Path) -> None:
+    alone = run_jobs([job("after", 10)], results=tmp_path / "a.jsonl", folder=tmp_path / "a")
+    whole = run_jobs(
+        [job(DENSE, 10), job("after", 10)], results=tmp_path / "b.jsonl", folder=tmp_path / "b"
+    )
+    assert alone[-1]["figures"] == whole[-1]["figures"]
+
+
+@pytest.mark.usefixtures("small")
+def test_the_least_active_on_the_task_go(tmp_path: Path) -> None:
+    dense_job = job(DENSE, 10)
+    dense = dense_job._dense_taught(tmp_path)
+    task = replace(dense_job._task(), scale=None)
+    rates = task.rates(dense, 10)
+    left = job("after", 10).budget.of(dense, seed=10, metric=lambda _: 0.0, rates=rates)
+    stays = np.isin(np.float32(dense.tau_m), np.float32(left.tau_m))
+    hears = np.asarray(abs(dense.inputs).sum(1)).ravel() > 0  # type: ignore[arg-type]
+    for kind in (True, False):
+        mine = (dense.inhibitory == kind) & ~hears  # type: ignore[operator]
+        assert rates[mine & stays].min(initial=np.inf) >= rates[mine & ~stays].max(initial=0.0)
+
+
+def each(label: str, seed: int) -> EachTaskJob:
+    budget = Budget(rule=EACH[label], criterion="activity", **SMALL_BUDGET)
+    return EachTaskJob(
+        experiment=without(*NEURONS[1]),
+        label=label,
+        budget=budget,
+        seed=seed,
+        tasks=("digits", "lorenz"),
+    )
+
+
+@pytest.mark.usefixtures("small")
+def test_each_task_has_a_network_of_its_own(tmp_path: Path) -> None:
+    dense = SMALL.draw(10)
+    first, second = (WITH_DATA[task].rates(dense, 10) for task in ("digits", "lorenz"))
+    budget = each("magnitude, by each task", 10).budget
+    one, other = (
+        budget.of(dense, seed=10, metric=lambda _: 0.0, rates=rates) for rates in (first, second)
+    )
+    assert not np.array_equal(one.tau_m, other.tau_m)
+    assert len(one) == len(other) == 35
+
+    together = ReservoirJob(
+        experiment=without(*NEURONS[1]),
+        label="I+II",
+        budget=Budget(rule="R2w", **SMALL_BUDGET),
+        seed=10,
+        tasks=("digits", "lorenz"),
+        gains=(0.5,),
+    )
+    jobs = [together, each("magnitude, by each task", 10), job(DENSE, 10), job(LNP, 10)]
+    records = run_jobs(jobs, results=tmp_path / "r.jsonl", folder=tmp_path)
+    assert list(records[1]["figures"]) == [CALIBRATED]
+    assert set(records[1]["gains"]) == {"digits", "lorenz"}
+    text = lnp_tables.tables(read_results(tmp_path / "r.jsonl").values())
+    table = text[text.index("### One network for all tasks") :]
+    digits = next(line for line in table.splitlines() if line.startswith("| digits"))
+    scores = [100 * r["figures"][CALIBRATED]["digits"]["accuracy"] for r in records[:2]]
+    assert digits.split("|")[2:5] == [
+        f" {scores[0]:.1f} ",
+        f" {scores[1]:.1f} ",
+        f" {scores[0] - scores[1]:+.1f} ",
+    ]
+    assert "### Trained, lorenz" in text
+    errors = [1000 * r["figures"]["nrmse"] for r in records[2:]]
+    dense_line = next(line for line in text.splitlines() if line.startswith("| dense | "))
+    assert dense_line.split("|")[2] == f" {errors[0]:.2f} "
+    assert f"| LNP − this | {errors[1] - errors[0]:+.2f} |" in text
+
+
+@pytest.mark.usefixtures("small")
+def test_other_configs_are_refused(tmp_path: Path) -> None:
+    run_jobs([job(LNP, 10)], results=tmp_path / "r.jsonl", folder=tmp_path)
+    with pytest.raises(ConfigError, match="in learning"):
+        run_jobs([job(LNP, 10, rule="none")], results=tmp_path / "r.jsonl", folder=tmp_path)
+    line = json.loads((tmp_path / "r.jsonl").read_text())
+    assert line["kind"] == "trained"
+    with pytest.raises(ConfigError, match="'digts'"):
+        job(LNP, 10, task="digts")
