@@ -120,7 +120,7 @@ def test_each_task_has_a_network_of_its_own(tmp_path: Path) -> None:
         budget=Budget(rule="R2w", **SMALL_BUDGET),
         seed=10,
         tasks=("digits", "lorenz"),
-        gains=(0.5,),
+        gains=(),
     )
     jobs = [together, each("magnitude, by each task", 10), job(DENSE, 10), job(LNP, 10)]
     records = run_jobs(jobs, results=tmp_path / "r.jsonl", folder=tmp_path)
@@ -151,3 +151,48 @@ def test_other_configs_are_refused(tmp_path: Path) -> None:
     assert line["kind"] == "trained"
     with pytest.raises(ConfigError, match="'digts'"):
         job(LNP, 10, task="digts")
+
+
+@pytest.mark.usefixtures("small")
+def test_figures_show_worth_against_cost_and_one_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from microglia.experiment import lnp_chapters
+
+    monkeypatch.setattr(lnp_chapters, "HRSNNConfig", lambda: SMALL)
+    jobs = [
+        ReservoirJob(
+            experiment=experiment,
+            label=label,
+            budget=Budget(rule=rule, kept=part),
+            seed=seed,
+            tasks=("digits", "lorenz"),
+            gains=(),
+        )
+        for seed in (10, 11)
+        for experiment, label, rule, part in (
+            ("kept 0.2", "R2w", "R2w", 0.2),
+            ("kept 0.5", "R2w", "R2w", 0.5),
+            ("kept 0.2", "random", "random", 0.2),
+        )
+    ]
+    records = run_jobs(
+        [*jobs, each("random, by each task", 10)], results=tmp_path / "r.jsonl", folder=tmp_path
+    )
+    worth, looked_at = lnp_chapters.lnp_chapters(records)
+    assert [f.title.split(",")[0] for f in worth.figures] == ["Digits by rows", "Lorenz"]
+    series = {one.name: one for one in worth.figures[0].chart.series}
+    assert set(series) == {"R2w", "random"}
+    own = [r["figures"][CALIBRATED] for r in records[:-1] if r["label"] == "R2w"]
+    wanted = sorted(
+        (
+            (own[k]["lorenz"]["synops"] + own[k + 2]["lorenz"]["synops"]) / 2,
+            50 * (own[k]["digits"]["accuracy"] + own[k + 2]["digits"]["accuracy"]),
+        )
+        for k in (0, 1)
+    )
+    assert np.allclose(list(zip(series["R2w"].x, series["R2w"].y, strict=True)), wanted)
+    titles = [f.title for f in looked_at.figures]
+    assert {"Lorenz x, forecast and truth", "Lyapunov spectrum", "Eigenvalues"} <= set(titles)
+    assert "seed 10" in looked_at.title
+    assert lnp_chapters.lnp_chapters([]) == []

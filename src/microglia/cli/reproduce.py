@@ -21,8 +21,9 @@ from microglia.experiment import (
 )
 from microglia.experiment.chapters import chapters
 from microglia.experiment.job import Record
+from microglia.experiment.lnp_chapters import lnp_chapters
 from microglia.experiment.results import Job, read_results, run_jobs
-from microglia.report import write_chapters
+from microglia.report import Chapter, write_chapters
 from microglia.runtime import keep_freed_memory
 
 PAPERS: dict[str, tuple[Callable[[str], Sequence[Job]], Callable[[Iterable[Record]], str]]] = {
@@ -32,6 +33,11 @@ PAPERS: dict[str, tuple[Callable[[str], Sequence[Job]], Callable[[Iterable[Recor
     "lnp": (lnp_paper.jobs, lnp_tables.tables),
 }
 """What can be reproduced: its jobs at a tier, and the tables of their records."""
+FIGURES: dict[str, Callable[[Iterable[Record]], list[Chapter]]] = {
+    "sca": chapters,
+    "lnp": lnp_chapters,
+}
+"""Those that have a page of figures."""
 
 
 def reproduce(
@@ -63,8 +69,8 @@ def reproduce(
     keep_freed_memory()  # the process is ours
     records = run_jobs(jobs, results=path, folder=folder / f"{paper}-{tier}", progress=progress)
     console.out(tables_of(records), highlight=False)
-    if paper == "sca":
+    if paper in FIGURES:
         page = folder / f"{paper}-{tier}" / "figures.html"
-        write_chapters(f"{paper}, tier {tier}", chapters(records), page)
+        write_chapters(f"{paper}, tier {tier}", FIGURES[paper](records), page)
         console.out(str(page), highlight=False)
     say_missing(console, jobs, records)
