@@ -80,11 +80,12 @@ def test_the_dense_network_is_taught_where_its_job_left_none(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("small")
 def test_the_least_active_on_the_task_go(tmp_path: Path) -> None:
-    dense_job = job(DENSE, 10)
-    dense = dense_job._dense_taught(tmp_path)
-    task = replace(dense_job._task(), scale=None)
-    rates = task.rates(dense, 10)
-    left = job("after", 10).budget.of(dense, seed=10, metric=lambda _: 0.0, rates=rates)
+    after = job("after", 10)
+    run_jobs([after], results=tmp_path / "r.jsonl", folder=tmp_path)
+    dense, left = (
+        load_pruned(tmp_path / one.name / NETWORK).network for one in (job(DENSE, 10), after)
+    )
+    rates = replace(after._task(), scale=None).rates(dense, 10)
     stays = np.isin(np.float32(dense.tau_m), np.float32(left.tau_m))
     hears = np.asarray(abs(dense.inputs).sum(1)).ravel() > 0  # type: ignore[arg-type]
     for kind in (True, False):
