@@ -27,14 +27,14 @@ class UPR(GatedPruner):
     for images of any size.
 
     A neuron's mask stays in the network that `compact()` gives, as a buffer of the neuron layer: no
-    tensor gets smaller by it, but synapses and SynOps are fewer. `detach()` takes it away. `sparsity`
-    and the budget are of weights; `neurons.kept()` counts neurons.
+    tensor gets smaller by it, but synapses and SynOps are fewer. `detach()` takes it away. Budgets
+    are of weights; `neurons.kept()` counts neurons.
 
     Args:
         total_steps: N, of β's rise, after `warmup`; None for `until`.
         strength: λ, in the unit of the loss for each weight.
         beta: β₀ and β_K.
-        neurons: learn masks of neurons too, of all maps that pruned layers compute and read.
+        neurons: learn masks of neurons too, of all maps with space that a layer reads.
         neuron_sparsity: fraction of these neurons to close when masks come to stand still; None
             for those that α < 0 says.
         The others: see `GatedPruner`, with α for φ.
@@ -42,8 +42,8 @@ class UPR(GatedPruner):
     Source: Shi et al., "Towards energy efficient spiking neural networks: an unstructured pruning
     framework", ICLR 2024, which learns both masks, those of neurons behind all convolutions but
     the first. Here they are off unless asked for, since a budget is of weights. Dividing e by
-    its mean, λ, the masks' rate, e shared evenly between the positions of a map and the neuron
-    layers of a residual stream, and a sparsity of neurons are this package's choice.
+    its mean, λ, the masks' rate, e shared evenly between the positions of maps that are read
+    together, and a sparsity of neurons are this package's choice.
     """
 
     name = "upr"
@@ -79,12 +79,9 @@ class UPR(GatedPruner):
                 self._add_neurons(neuron_sparsity, mean)
 
     def _add_neurons(self, sparsity: float | None, mean: float) -> None:
-        pruned = {name.rpartition(".")[0] for name in self.masks.weights}
-        groups = [g for g in self._whole.groups if pruned.issuperset({*g.layers, *g.readers})]
-        structure = self._whole.only(groups)
-        energy = {name: e / mean for name, e in fan_out(structure).items()}
+        energy = {name: macs / mean for name, macs in fan_out(self._whole).items()}
         self.neurons = NeuronGates(
-            self.model, structure, energy=energy, beta=lambda: self.beta, sparsity=sparsity
+            self.model, self._whole, energy=energy, beta=lambda: self.beta, sparsity=sparsity
         )
         self._parts["neurons"] = self.neurons
         self._group["params"] += self.neurons.gates.values()

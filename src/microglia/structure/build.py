@@ -275,6 +275,7 @@ def _unused(trace: Trace, component: NDArray[np.int32], met: set[int]) -> dict[s
 
 def _uses(trace: Trace, channels: _Channels) -> list[Use]:
     """The uses of weights in one forward pass; a second pass of the trace repeats them."""
+    spiking = {reading.module for reading in trace.neurons}
     return [
         Use(
             layer=u.layer,
@@ -284,6 +285,7 @@ def _uses(trace: Trace, channels: _Channels) -> list[Use]:
             groups=u.groups,
             kernel=u.kernel,
             places=u.places,
+            neurons=tuple(sorted(u.sources & spiking)),
         )
         for u in trace.synapses[: trace.uses]
     ]

@@ -43,26 +43,22 @@ def synops(structure: Structure, keep: Keep, density: Mapping[str, Tensor]) -> f
     return _operations(structure, keep, density)
 
 
-def fan_out(structure: Structure) -> dict[str, Tensor]:
-    """Multiply-accumulates that read each channel of each neuron layer in one forward pass.
+def fan_out(structure: Structure) -> dict[str, float]:
+    """Multiply-accumulates that read the spikes of each neuron layer in one forward pass.
 
-        sum over uses of a weight that read it:  C_out / groups * k_h * k_w * places
+        sum over uses of a weight that read them:  C_out * C_in / groups * k_h * k_w * places
 
-    Neuron layer -> [C], summed over the positions of a map. Neuron layers that share channels (on a
-    residual stream) get equal shares; channels of no group count 0, for who reads them isn't known.
+    Neuron layers that are read together (added in a residual stream, concatenated) have their part
+    by the sizes of their maps.
     """
-    found: dict[str, Tensor] = {}
-    for index, group in enumerate(structure.groups):
-        read = torch.zeros(group.size, dtype=torch.float64)
-        for use in structure.uses:
-            channel = use.into[1][use.into[0] == index]
-            each = use.out[0].numel() / use.groups * use.kernel * use.places
-            read += each * torch.bincount(channel, minlength=group.size)
-        for site in group.neurons:
-            mine = site.channel >= 0
-            total = found.setdefault(site.module, torch.zeros(len(mine), dtype=torch.float64))
-            total[mine] += read[site.channel[mine]] / len(group.neurons)
-    return found
+    read = dict.fromkeys(structure.neurons, 0.0)
+    for use in structure.uses:
+        maps = {name: structure.neurons[name] for name in use.neurons}
+        sizes = {name: shape.numel() for name, shape in maps.items() if shape is not None}
+        macs = use.out[0].numel() * use.into[0].numel() / use.groups * use.kernel * use.places
+        for name, size in sizes.items():
+            read[name] += macs * size / sum(sizes.values())
+    return read
 
 
 def _operations(structure: Structure, keep: Keep, density: Mapping[str, Tensor]) -> float:

@@ -79,6 +79,8 @@ class Use:
     groups: int
     kernel: int
     places: int
+    neurons: tuple[str, ...] = ()
+    """The neuron layers whose spikes it is given, with no other neurons in between."""
 
 
 def output_axis(layer: nn.Module) -> int:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError
-from microglia.frameworks import neuron_kind, put_mask, take_mask
+from microglia.frameworks import NEURON_MASK, neuron_kind, put_mask, take_mask
 from microglia.methods.parts.budget import units_left
 from microglia.methods.parts.part import Part
 from microglia.methods.parts.scope import select
@@ -28,14 +28,14 @@ class NeuronGates(Part):
     any time those that there would be if these were the last α.
 
     Args:
-        energy: e of each channel [C] of each neuron layer, by which its positions are pressed.
+        energy: what the neurons of each layer take part in together, shared out evenly as their e.
         beta: β for the next step.
         sparsity: the fraction of the neurons that are closed at last, those of smallest α; None
             for those of α below 0.
 
     Raises:
-        ConfigError: no layer among these has a map of several positions, one has masks already, or
-            `sparsity` is out of range.
+        ConfigError: no layer has a map with space, such as [C, H, W], that somebody reads; one has
+            masks already; or `sparsity` is out of range.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class NeuronGates(Part):
         model: nn.Module,
         structure: Structure,
         *,
-        energy: Mapping[str, Tensor],
+        energy: Mapping[str, float],
         beta: Callable[[], float],
         sparsity: float | None,
     ) -> None:
@@ -53,25 +53,22 @@ class NeuronGates(Part):
             )
         self.beta, self.sparsity = beta, sparsity
         self.gates: dict[str, nn.Parameter] = {}
-        self.energy: dict[str, Tensor] = {}
+        self.energy: dict[str, float] = {}
         self._layers: dict[str, nn.Module] = {}
         self._begun = self._settled = False
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        for name, per_channel in energy.items():
-            layer, axis = model.get_submodule(name), _channel_axis(structure, name)
+        for name, whole in energy.items():
+            layer = model.get_submodule(name)
             shape = _map_of(layer, structure.neurons[name])
-            if shape is None or shape.numel() == per_channel.numel() or not per_channel.any():
+            if whole == 0 or shape is None or len(shape) == 1:
                 continue
-            spread = [-1 if d == axis else 1 for d in range(-len(shape), 0)]
-            self.energy[name] = (per_channel.float() / (shape.numel() / len(per_channel))).reshape(
-                spread
-            )
+            self.energy[name] = whole / shape.numel()
             self.gates[name] = nn.Parameter(torch.zeros(shape, device=device))
             self._layers[name] = layer
         if not self.gates:
             raise ConfigError(
-                "neurons: no layer has a map of several positions that pruned layers read; "
-                "neurons of linear layers go with their weights"
+                "neurons: no layer of them has a map with space that another layer reads; those of "
+                "linear layers go with their weights"
             )
         for name, layer in self._layers.items():
             mask = torch.ones_like(self.gates[name], dtype=torch.bool)
@@ -96,7 +93,7 @@ class NeuronGates(Part):
                 dist.all_reduce(gate.grad)
                 gate.grad /= dist.get_world_size()
             z = torch.sigmoid(beta * gate)
-            gate.grad += strength * self.energy[name].to(gate) * beta * z * (1 - z)
+            gate.grad += strength * self.energy[name] * beta * z * (1 - z)
 
     def collect(self) -> None:
         if not self._settled:
@@ -142,7 +139,7 @@ class NeuronGates(Part):
         return torch.sigmoid(self.beta() * gate)
 
     def _masks(self) -> dict[str, Tensor]:
-        return {name: layer.get_buffer("neuron_mask") for name, layer in self._layers.items()}
+        return {name: layer.get_buffer(NEURON_MASK) for name, layer in self._layers.items()}
 
     def _put(self, keep: Keep) -> None:
         for name, mask in self._masks().items():
@@ -151,11 +148,6 @@ class NeuronGates(Part):
                 wanted = torch.zeros_like(wanted).flatten()
                 wanted[self.gates[name].argmax()] = True
             mask.copy_(wanted.reshape(mask.shape))
-
-
-def _channel_axis(structure: Structure, neuron: str) -> int:
-    """The channel axis of a neuron layer, counted from the end."""
-    return next(s.dim for g in structure.groups for s in g.neurons if s.module == neuron)
 
 
 def _map_of(layer: nn.Module, current: torch.Size | None) -> torch.Size | None:
