@@ -19,6 +19,7 @@ import microglia as mg
 from microglia.frameworks import first_tensor, neuron_masks
 from microglia.methods import UPR
 from microglia.methods.parts.neuron_gates import NeuronGates
+from microglia.runtime import accelerate
 from microglia.structure.cost import fan_out, macs
 from zoo import make, same
 
@@ -131,6 +132,16 @@ def test_compacted_and_reloaded_compute_what_masked_computes(
         for mask in neuron_masks(unmasked).values():
             mask.fill_(True)
         assert not torch.allclose(masked, loop.logits(unmasked), atol=1e-3)
+
+
+@pytest.mark.parametrize("network", ["chain", "pre-activation", "SEW-ResNet"])
+def test_the_fastest_path_has_the_masks_too(network: str) -> None:
+    loop, _ = both(network)
+    small = loop.pruner.compact().model.double().eval()
+    loop.x = loop.x.double()
+    fast = accelerate(small, example_input=loop.example)
+    assert same(neuron_masks(fast), neuron_masks(small))
+    assert torch.allclose(loop.logits(fast), loop.logits(small), atol=1e-6)
 
 
 def test_a_mask_loses_the_channels_that_are_cut() -> None:

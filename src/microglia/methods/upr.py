@@ -36,7 +36,8 @@ class UPR(GatedPruner):
         beta: β₀ and β_K.
         neurons: learn masks of neurons too, of all maps with space that a layer reads.
         neuron_sparsity: fraction of these neurons to close when masks come to stand still; None
-            for those that α < 0 says.
+            for those of α < 0, as λ has it: one that the budget of the weights makes up for may
+            close nearly all neurons.
         The others: see `GatedPruner`, with α for φ.
 
     Source: Shi et al., "Towards energy efficient spiking neural networks: an unstructured pruning
