@@ -248,10 +248,10 @@ def test_a_run_with_masks_of_neurons_is_measured_from_its_file_and_inspected(
     done = run_jobs(asked, results=tmp_path / "results", folder=tmp_path, progress=False)
     figures = {record["label"]: record["figures"] for record in done}
     assert figures["dense"]["open_neurons"] == figures["dense"]["neurons"]
-    masked = figures["upr"]["neurons"] - figures["upr"]["open_neurons"]
-    assert masked == pytest.approx(figures["dense"]["neurons"] / 2, rel=0.1)
-    weights_alone = figures["random-weights"]
-    assert figures["upr"]["synapses"] < 0.6 * weights_alone["synapses"]
+    # Channels that nobody reads are gone besides.
+    assert 0 < figures["upr"]["open_neurons"] < figures["upr"]["neurons"]
+    assert figures["upr"]["open_neurons"] <= 0.5 * figures["dense"]["neurons"]
+    assert figures["upr"]["synapses"] < 0.6 * figures["random-weights"]["synapses"]
     saved = next(path.parent for path in tmp_path.glob("*/upr-*/compact/structure.json"))
     run(["inspect", str(saved)])
     open_, whole = (f"{int(figures['upr'][k]):,}" for k in ("open_neurons", "neurons"))
