@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,17 @@ def test_compacted_and_reloaded_compute_what_masked_computes(
         assert not torch.allclose(masked, loop.logits(unmasked), atol=1e-3)
 
 
+def test_a_network_whose_masks_are_learned_can_be_pickled() -> None:
+    loop, _ = both("chain", steps=7)
+    mg.reset(loop.model)
+    again = pickle.loads(pickle.dumps(loop.model.eval()))
+    small = loop.pruner.compact().model.eval()
+    assert same(neuron_masks(again), neuron_masks(loop.model))
+    loop.pruner.detach()
+    again.load_state_dict(loop.model.state_dict(), strict=False)
+    assert torch.allclose(loop.logits(again), loop.logits(small), atol=1e-5)
+
+
 @pytest.mark.parametrize("network", ["chain", "pre-activation", "SEW-ResNet"])
 def test_the_fastest_path_has_the_masks_too(network: str) -> None:
     loop, _ = both(network)
@@ -207,6 +219,7 @@ def test_gradients_are_those_of_the_graph_with_gates_in_it(network: str) -> None
     )
     torch.manual_seed(5)
     loop.run(1)
+    assert all(gate.grad is None for gate in gates.gates.values())  # whoever clears the others
     for name, gradient in seen.items():
         assert torch.allclose(gradient, alphas[name].grad, rtol=1e-3, atol=1e-7)
         assert not torch.allclose(gradient, gradient.mean(), rtol=1e-2)  # the loss has a say

@@ -20,14 +20,15 @@ class NeuronMask:
         s̃[t, n, p] = m[p] s[t, n, p]
 
     Args:
-        soft: what stands for m while it is learned, or None; copies of the network know m alone.
+        soft: what stands for m while it is learned, or None; copies of the network, and pickles,
+            know m alone.
     """
 
     def __init__(self, soft: Callable[[], Tensor | None] | None = None) -> None:
         self.soft = soft
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> NeuronMask:
-        return NeuronMask()
+    def __reduce__(self) -> Any:
+        return NeuronMask, ()
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
         mask = self.soft() if self.soft is not None else None

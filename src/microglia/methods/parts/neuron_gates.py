@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError
-from microglia.frameworks import NEURON_MASK, neuron_kind, put_mask, take_mask
+from microglia.frameworks import NEURON_MASK, neuron_kind, neuron_masks, put_mask, take_mask
 from microglia.methods.parts.budget import units_left
 from microglia.methods.parts.part import Part
 from microglia.methods.parts.scope import select
@@ -34,8 +34,8 @@ class NeuronGates(Part):
             for those of α below 0.
 
     Raises:
-        ConfigError: no layer has a map with space, such as [C, H, W], that somebody reads; one has
-            masks already; or `sparsity` is out of range.
+        ConfigError: no layer has a map with space, such as [C, H, W], that somebody reads; there
+            are masks already; or `sparsity` is out of range.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class NeuronGates(Part):
             raise ConfigError(
                 f"neuron_sparsity is the fraction taken away, in [0, 1); got {sparsity!r}"
             )
+        if neuron_masks(model):
+            raise ConfigError("neurons: the network has masks already, of an earlier pruning")
         self.beta, self.sparsity = beta, sparsity
         self.gates: dict[str, nn.Parameter] = {}
         self.energy: dict[str, float] = {}
