@@ -103,7 +103,7 @@ def test_masks_that_close_nothing_change_no_figure(seed: int) -> None:
 
 
 class Streams(nn.Module):
-    """Who sees a convolution besides a masked neuron: a shortcut, or a neuron behind a pool."""
+    """Who sees a convolution besides a masked neuron: a shortcut, a layer, or a neuron behind a pool."""
 
     def __init__(self, way: str) -> None:
         super().__init__()
@@ -116,6 +116,8 @@ class Streams(nn.Module):
         y = self.a(x)
         if self.way == "raw":
             z = y + self.b(self.sn(y))
+        elif self.way == "layer":
+            z = self.b(y) - self.sn(y)
         elif self.way == "pooled":
             z = self.b(self.sn(nn.functional.max_pool2d(y, 2)))
         else:
@@ -124,7 +126,7 @@ class Streams(nn.Module):
         return self.fc(self.sn2(z).mean((-1, -2)))
 
 
-@pytest.mark.parametrize("way", ["raw", "pooled", "shared"])
+@pytest.mark.parametrize("way", ["raw", "layer", "pooled", "shared"])
 def test_what_somebody_else_sees_counts(way: str) -> None:
     torch.manual_seed(0)
     model, x = Streams(way), torch.rand(2, 2, 6, 6)
@@ -139,7 +141,8 @@ def test_what_somebody_else_sees_counts(way: str) -> None:
     else:
         assert first.synapses == int(whole.sum())
     space = mask.shape[1:]
-    assert second.synapses == int((fan_out(model.b, space, space) * mask).sum())
+    met = torch.ones_like(mask) if way == "layer" else mask
+    assert second.synapses == int((fan_out(model.b, space, space) * met).sum())
 
 
 def test_a_silent_input_is_no_closed_one() -> None:
