@@ -103,7 +103,7 @@ def test_masks_that_close_nothing_change_no_figure(seed: int) -> None:
 
 
 class Streams(nn.Module):
-    """Who sees a convolution besides a masked neuron: a shortcut, a layer, or a neuron behind a pool."""
+    """Who sees a convolution beside a masked neuron: a shortcut, a layer, a neuron after a pool."""
 
     def __init__(self, way: str) -> None:
         super().__init__()
