@@ -231,6 +231,33 @@ def test_what_is_refused(section: str, value: Any, match: str) -> None:
         config(**{section: value})
 
 
+def test_masks_of_neurons_are_settings_of_a_method() -> None:
+    both = {"neurons": True, "neuron_sparsity": 0.5}
+    asked = config(compare={"methods": ["upr"], "settings": {"upr": both}})
+    options = {job.label: job.config.pruning.options for job in asked.jobs()}
+    assert options["upr"] == both
+    assert [label for label, own in options.items() if own] == ["upr"]
+
+
+def test_a_run_with_masks_of_neurons_is_measured_from_its_file_and_inspected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = {"neurons": True, "neuron_sparsity": 0.5}
+    own = {"methods": ["upr"], "weight_sparsities": [0.5], "settings": {"upr": both}}
+    asked = config(compare=own, seeds=[0]).jobs()
+    done = run_jobs(asked, results=tmp_path / "results", folder=tmp_path, progress=False)
+    figures = {record["label"]: record["figures"] for record in done}
+    assert figures["dense"]["open_neurons"] == figures["dense"]["neurons"]
+    # Channels that nobody reads are gone besides.
+    assert 0 < figures["upr"]["open_neurons"] < figures["upr"]["neurons"]
+    assert figures["upr"]["open_neurons"] <= 0.5 * figures["dense"]["neurons"]
+    assert figures["upr"]["synapses"] < 0.6 * figures["random-weights"]["synapses"]
+    saved = next(path.parent for path in tmp_path.glob("*/upr-*/compact/structure.json"))
+    run(["inspect", str(saved)])
+    open_, whole = (f"{int(figures['upr'][k]):,}" for k in ("open_neurons", "neurons"))
+    assert f"neurons kept by masks: {open_} of {whole}" in capsys.readouterr().out
+
+
 def test_the_published_comparison_of_6conv2fc_stands_ready() -> None:
     config = CompareConfig.from_file(Path(__file__).parents[2] / "examples" / "6conv2fc.toml")
     assert (config.network.name, config.network.T) == ("6conv2fc", 8)

@@ -11,6 +11,7 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 
 from microglia.metrics import count_operations
+from microglia.metrics.synapses import fan_out
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(7, 4), (7,)),
@@ -100,6 +101,27 @@ def test_one_layer(name: str, values: str) -> None:
         assert got.accumulates * executed * n == want.accumulates
         assert got.multiply_accumulates * executed * n == want.multiply_accumulates
         assert got.synapses * n * T == want.connections
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("name", [name for name in LAYERS if "transposed" not in name])
+def test_outputs_that_nobody_sees_are_left_out(name: str) -> None:
+    """A layer's connections are those to what is seen, and those to what isn't."""
+    make, shape = LAYERS[name]
+    generator = torch.Generator().manual_seed(3)
+    layer = masked(make(), kept=0.6, generator=generator)
+    y = layer(torch.rand(1, *shape))[0]
+    spaces = torch.Size(shape[1:]), y.shape[1:]
+    seen = torch.rand(y.shape, generator=generator) < 0.5
+    alone = torch.zeros_like(seen).flatten()
+    alone[0] = True
+    alone = alone.reshape(seen.shape)
+    whole = fan_out(layer, *spaces)
+    assert torch.equal(fan_out(layer, *spaces, seen) + fan_out(layer, *spaces, ~seen), whole)
+    one = fan_out(layer, *spaces, alone)
+    x = torch.rand(1, *shape).requires_grad_()
+    layer(x)[0].flatten()[0].backward()
+    assert torch.equal(one > 0, x.grad[0] != 0)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

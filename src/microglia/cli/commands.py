@@ -33,6 +33,7 @@ from microglia.experiment.run_dir import CONFIG, hold_config, unfinished, workin
 from microglia.experiment.sensitivity import Score
 from microglia.experiment.toml import read_table, set_key, unset_keys
 from microglia.experiment.trial import train_dense
+from microglia.frameworks import neuron_masks
 from microglia.methods import method_named
 from microglia.metrics import measure as measure_network
 from microglia.metrics import measure_size
@@ -187,6 +188,9 @@ def inspect(
     model, kept, certificate = saved.load(), _kept_table(saved), saved.certificate()
     _print_structure(console, model, example=saved.example())
     console.print(kept)
+    if masks := neuron_masks(model).values():
+        open_, whole = sum(int(m.sum()) for m in masks), sum(m.numel() for m in masks)
+        console.print(f"neurons kept by masks: {open_:,} of {whole:,}", highlight=False)
     console.print(f"certified: {certificate}", highlight=False, soft_wrap=True)
     if lyapunov:
         print_exponents(console, model)

@@ -30,6 +30,7 @@ COLUMNS = (
     Column("multiply_accumulates_times_T", "SynOps, MAC, ×T", note=_TIMES_T),
     Column("firing_rate", "firing rate", "%", 100, 2, "Spikes per neuron and timestep."),
     Column("dead_neurons", "dead neurons", note="Neurons that never fired on the test images."),
+    Column("open_neurons", "neurons", note="Those that no mask closes."),
     Column("energy_nj_once", "energy", "nJ", 1, 1, f"Synaptic operations alone. {_ONCE}"),
     Column("energy_nj_times_T", "energy, ×T", "nJ", 1, 1, _TIMES_T),
     Column("latency_ms", "latency", "ms", 1, 2, "Median, of one batch, norms folded."),
@@ -57,6 +58,8 @@ def columns_for(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> tuple[Colu
     known = {key for f in figures for key in f}
     if "weights" not in known:  # zeros count where weights were pruned
         known.discard("nonzero_parameters")
+    if all(f.get("open_neurons") == f.get("neurons") for f in figures):  # no masks of neurons
+        known.discard("open_neurons")
     return tuple(c for c in COLUMNS if c.key in known and not _repeats(c.key, figures))
 
 

@@ -29,6 +29,7 @@ from microglia.frameworks.kinds import (
     register_neuron,
     registered_kind,
 )
+from microglia.frameworks.masks import NEURON_MASK, neuron_masks, put_mask, take_mask
 from microglia.frameworks.recurrent import (
     RecurrentNetwork,
     RecurrentWeight,
@@ -38,6 +39,7 @@ from microglia.frameworks.recurrent import (
 
 __all__ = [
     "GATE",
+    "NEURON_MASK",
     "WEIGHT_GATE",
     "Hook",
     "NeuronKind",
@@ -48,6 +50,8 @@ __all__ = [
     "first_tensor",
     "fresh_copy",
     "neuron_kind",
+    "neuron_masks",
+    "put_mask",
     "recurrent_network",
     "recurrent_weights",
     "refuse_masked",
@@ -56,6 +60,7 @@ __all__ = [
     "reset",
     "resize",
     "spiking_neurons",
+    "take_mask",
 ]
 
 _ADAPTERS = {"spikingjelly.activation_based": "spikingjelly", "snntorch": "snntorch"}

@@ -49,7 +49,10 @@ def _detach_into(memo: dict[int, Any], value: Any) -> None:
 
 
 def bare_copy(model: Network) -> Network:
-    """A fresh copy without microglia's gates, hooks and scanned neurons: the user's own network."""
+    """A fresh copy without microglia's gates, hooks and scanned neurons: the user's own network.
+
+    Masks of neurons are part of what a network computes, and stay.
+    """
     copied = fresh_copy(model)
     for module in copied.modules():
         plain = getattr(type(module), "scans", None)  # see `runtime.accelerated_training`

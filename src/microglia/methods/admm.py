@@ -101,7 +101,7 @@ class ADMM(WeightPruner):
         drawn = {n: w + self._auxiliary(n)[1] for n, w in self.masks.weights.items()}
         keep = self._chosen({name: v.abs().flatten().cpu() for name, v in drawn.items()})
         if self.steps == self.schedule.until:
-            self._holding = True
+            self._stand_still()
             return self._apply(keep)
         for name, weight in self.masks.weights.items():
             z, u = self._auxiliary(name)

@@ -250,7 +250,7 @@ class Pruner(Allotting):
             raise ConfigError(f"'{self.name}' has no budget to finalize to: give a sparsity")
         self.reached = sparsity_of(self._masks_reached())
         change = self._prune(self._importance())
-        self._holding = True
+        self._stand_still()
         return change
 
     def hold(self, optimizer: Optimizer) -> None:
@@ -266,7 +266,8 @@ class Pruner(Allotting):
         if self.budget_kind == "emergent":
             self.masks.set(self._masks_reached())
         self._release()
-        self.optimizer, self._holding, self._unseen = optimizer, True, 0
+        self.optimizer, self._unseen = optimizer, 0
+        self._stand_still()
         self.cycle = None
         self._follow(optimizer)
 
@@ -409,6 +410,11 @@ class Pruner(Allotting):
         except MicrogliaError:
             self.detach()
             raise
+
+    def _stand_still(self) -> None:
+        self._holding = True
+        for part in self._parts.values():
+            part.settle()
 
     def _prune(self, scores: Scores) -> Change:
         """Keep the units of highest score that the budget allows."""

@@ -124,7 +124,7 @@ class HiddenPruner(WeightPruner):
         else:
             self.changes += 1
             self.masks.set(self._masks_reached())
-            self._holding = True
+            self._stand_still()
         after = self._reported.tensors = self.masks.keep()
         return Change.between(before, after, step=self.steps, units=self.prunes)
 

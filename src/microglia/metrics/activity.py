@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microglia.frameworks import first_tensor, neuron_kind, spiking_neurons
+from microglia.frameworks import first_tensor, neuron_kind, neuron_masks, spiking_neurons
 from microglia.metrics.forward import Batches, Forward, call, evaluating, plain, run
 
 
@@ -29,6 +29,8 @@ class NeuronActivity:
     """Neurons that never fired."""
     saturated: int
     """Neurons that fired at every timestep of every sample."""
+    masked: int = 0
+    """Of the dead ones those that a mask closes for good."""
 
     @property
     def neurons(self) -> int:
@@ -54,6 +56,11 @@ class NetworkActivity:
     def dead(self) -> int:
         """Neurons that never fired on this data."""
         return sum(layer.dead for layer in self.layers)
+
+    @property
+    def masked(self) -> int:
+        """Neurons that masks close for good."""
+        return sum(layer.masked for layer in self.layers)
 
     @property
     def saturated(self) -> int:
@@ -124,6 +131,7 @@ class ActivityCounter:
 
     def result(self) -> NetworkActivity:
         """What was counted so far."""
+        masked = {name: int((~mask).sum()) for name, mask in neuron_masks(self._model).items()}
         return NetworkActivity(
             tuple(
                 NeuronActivity(
@@ -133,6 +141,7 @@ class ActivityCounter:
                     spikes=int(tally.fired.sum()),
                     dead=int((tally.fired == 0).sum()),
                     saturated=int((tally.fired == tally.steps).sum()),
+                    masked=masked.get(name, 0),
                 )
                 for (name, shape), tally in self._tallies.items()
             )

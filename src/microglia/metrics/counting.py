@@ -7,8 +7,9 @@ Not counted: products of activations (attention scores), weights used without ca
 module (a raw parameter in a matrix product, `nn.MultiheadAttention`, `nn.Bilinear`, `nn.LSTM`),
 residual additions, pooling. Weights that no counted layer used are listed in
 `Operations.uncounted`. A subclass that computes its weights inside its own `forward` (weight
-standardisation) is counted by its attribute `weight`. A layer in front of a closed gate still
-counts in full: measure the compacted network, not the masked one.
+standardisation) is counted by its attribute `weight`. A layer in front of a closed gate of
+channels still counts in full: measure the compacted network, not the masked one. Connections from
+and to neurons that a mask closes for good are not counted.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from torch import Tensor, nn
 
 from microglia.errors import ConfigError, DataError, StructureError
 from microglia.frameworks import first_tensor, neuron_kind
-from microglia.metrics.forward import Batches, Forward, call, evaluating, plain, run
+from microglia.metrics.forward import Batches, Forward, call, evaluating, peeked, plain, run
+from microglia.metrics.openings import Openings, openings
 from microglia.metrics.operations import LayerOperations, Operations, Updates
 from microglia.metrics.synapses import SynapseLayer, dense_macs, fan_out, kind, space_axes
 
@@ -48,9 +50,12 @@ def count_operations(
         TrainingError: the outputs are NaN or infinite.
     """
     model = plain(model)
-    with evaluating(model), OperationCounter(model, T=T) as counter:
-        for _, labels in run(model, batches, forward):
-            counter.end_batch(len(labels))
+    with evaluating(model):
+        first, batches = peeked(batches)
+        left = openings(model, first, forward)
+        with OperationCounter(model, T=T, left=left) as counter:
+            for _, labels in run(model, batches, forward):
+                counter.end_batch(len(labels))
     return counter.result()
 
 
@@ -81,14 +86,17 @@ class OperationCounter:
                 counter.end_batch(len(labels))
         operations = counter.result()
 
+    `left` is what `openings` says of a network with masks of neurons, and None for others.
+
     Only sums are stored, one fan-out map a layer, and until the end of a batch the inputs of
     the first layer (to see whether all timesteps get the same).
     """
 
-    def __init__(self, model: nn.Module, *, T: int | None = None) -> None:
+    def __init__(self, model: nn.Module, *, T: int | None = None, left: Openings | None = None):
         if T is not None and T < 1:
             raise ConfigError(f"T: wanted a number of timesteps of 1 or more, got {T}")
         self._model = model
+        self._left = left or {}
         self._T = T
         self._samples = 0
         self._layers: dict[str, SynapseLayer] = {}
@@ -135,7 +143,8 @@ class OperationCounter:
                 self._first_inputs.append(x)
             fan = self._fan_outs.get((name, *spaces))
             if fan is None:
-                fan = fan_out(layer, *spaces).to(x.device)
+                met, seen = self._left.get(name, (torch.tensor(True), None))
+                fan = (fan_out(layer, *spaces, seen) * met).to(x.device)
                 self._fan_outs[name, *spaces] = fan
             ones = (x == 1).sum(0)
             graded = (x != 0).sum(0) - ones

@@ -64,6 +64,7 @@ class Figures:
             figures["neurons"] = activity.neurons
             figures["dead_neurons"] = activity.dead
             figures["saturated_neurons"] = activity.saturated
+            figures["open_neurons"] = activity.neurons - activity.masked
         if self.latency is not None:
             figures["latency_ms"] = self.latency.median_ms
         if self.peak_memory_bytes is not None:
@@ -190,12 +191,11 @@ def _rows(figures: Figures) -> list[tuple[str, str]]:
         ),
     ]
     if activity.firing_rate is not None:
+        masked = f", {activity.masked:,} masked" if activity.masked else ""
+        state = f"{activity.dead:,} dead{masked}, {activity.saturated:,} saturated"
         rows += [
             ("firing rate", f"{activity.firing_rate:.4f} per neuron and timestep"),
-            (
-                "neurons",
-                f"{activity.neurons:,} ({activity.dead:,} dead, {activity.saturated:,} saturated)",
-            ),
+            ("neurons", f"{activity.neurons:,} ({state})"),
         ]
     if clock is not None:
         low, high = clock.quartiles_ms

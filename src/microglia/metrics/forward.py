@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, TypeAlias
 
 import torch
@@ -57,6 +58,13 @@ def run(model: nn.Module, batches: Batches, forward: Forward) -> Iterator[tuple[
         yield logits, labels.to(device)
     if index < 0:
         raise DataError("no batches: there is nothing to measure; is the loader empty?")
+
+
+def peeked(batches: Batches) -> tuple[Any, Batches]:
+    """The inputs of the first batch, None where there is none, and all batches again."""
+    stream = iter(batches)
+    first = next(stream, None)
+    return (None, stream) if first is None else (first[0], chain([first], stream))
 
 
 def plain(model: nn.Module) -> nn.Module:

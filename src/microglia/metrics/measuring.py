@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from itertools import chain
 from typing import Any
 
 from torch import nn
@@ -14,9 +13,10 @@ from microglia.metrics.activity import ActivityCounter
 from microglia.metrics.counting import OperationCounter
 from microglia.metrics.energy import HOROWITZ_45NM, EnergyTable
 from microglia.metrics.figures import Figures
-from microglia.metrics.forward import Batches, Forward, call, evaluating, plain, run
+from microglia.metrics.forward import Batches, Forward, call, evaluating, peeked, plain, run
 from microglia.metrics.latency import measure_latency
 from microglia.metrics.memory import measure_peak_memory
+from microglia.metrics.openings import openings
 from microglia.metrics.size import measure_size
 
 
@@ -55,13 +55,13 @@ def measure(
     if latency_repeats < 0:
         raise ConfigError(f"latency_repeats: wanted 0 or more, got {latency_repeats}")
     network = plain(model)
-    operations, activity = OperationCounter(network, T=T), ActivityCounter(network)
+    activity = ActivityCounter(network)
     right = samples = 0
-    with evaluating(network), activity, ExitStack() as counting:
+    with evaluating(network), ExitStack() as watching, ExitStack() as counting:
+        first, batches = peeked(batches)
+        operations = OperationCounter(network, T=T, left=openings(network, first, forward))
+        watching.enter_context(activity)
         counting.enter_context(operations)
-        stream = iter(batches)
-        first = next(stream, None)
-        batches = stream if first is None else chain([first], stream)
         for done, (logits, labels) in enumerate(run(network, batches, forward), start=1):
             right += correct(logits, labels)
             samples += len(labels)
@@ -69,8 +69,8 @@ def measure(
                 operations.end_batch(len(labels))
             if done == operation_batches:
                 counting.close()
-    if example_input is None and first is not None:
-        example_input = first[0]
+    if example_input is None:
+        example_input = first
     timing, memory = None, None
     if latency_repeats > 0:
         timing = measure_latency(model, example_input, repeats=latency_repeats, forward=forward)

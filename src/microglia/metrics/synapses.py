@@ -42,7 +42,12 @@ def dense_macs(layer: SynapseLayer, input_space: torch.Size, output_space: torch
     return layer.weight.numel() * prod(places)
 
 
-def fan_out(layer: SynapseLayer, input_space: torch.Size, output_space: torch.Size) -> Tensor:
+def fan_out(
+    layer: SynapseLayer,
+    input_space: torch.Size,
+    output_space: torch.Size,
+    seen: Tensor | None = None,
+) -> Tensor:
     """Non-zero weights that each element of the input meets inside the map, [C_in, *input_space].
 
         fan_out[c, p] = Σ_k nonzero[c, k] · Π_a reach_a[k_a, p_a]
@@ -50,13 +55,30 @@ def fan_out(layer: SynapseLayer, input_space: torch.Size, output_space: torch.Si
     where nonzero[c, k] counts the non-zero weights that input channel c has at kernel offset k,
     and reach_a[k, p] the outputs at which offset k reads position p along axis a. Exact at the
     borders for any stride, padding (mode), dilation and groups. int64, on the CPU.
+
+    With `seen`, boolean [C_out, *output_space], only the outputs named there count; a transposed
+    convolution has no such count here, and all of its outputs do.
     """
+    if seen is not None and not bool(seen.all()) and not isinstance(layer, _TRANSPOSED):
+        return _fan_out_to(layer, input_space, seen)
     connections = _nonzero_weights(layer)
     for axis in range(len(input_space)):
         reach = _reach(layer, axis, input_space[axis], output_space[axis])
         # Takes up the foremost kernel axis and appends the space axis that it becomes.
         connections = torch.tensordot(connections, reach, dims=([1], [0]))
     return connections.round().long()
+
+
+def _fan_out_to(layer: SynapseLayer, input_space: torch.Size, seen: Tensor) -> Tensor:
+    """The gradient of the outputs that are seen, summed, where every non-zero weight is 1."""
+    nonzero = (layer.weight.detach() != 0).to("cpu", torch.float64)
+    if isinstance(layer, nn.Linear):
+        return (seen.to(nonzero) @ nonzero).round().long()
+    x = torch.zeros(1, layer.in_channels, *input_space, dtype=nonzero.dtype, requires_grad=True)
+    with torch.enable_grad():
+        y: Tensor = layer._conv_forward(x, nonzero, None)
+        (gradient,) = torch.autograd.grad(y, x, seen.to(nonzero)[None])
+    return gradient[0].round().long()
 
 
 def _nonzero_weights(layer: SynapseLayer) -> Tensor:

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from microglia.errors import ConfigError, StructureError
-from microglia.frameworks import bare_copy, neuron_kind, reset, spiking_neurons
+from microglia.frameworks import (
+    bare_copy,
+    neuron_kind,
+    neuron_masks,
+    reset,
+    spiking_neurons,
+    take_mask,
+)
 from microglia.structure.build import build
 from microglia.structure.groups import Cut, Group, Keep, Site, Structure, Use, output_axis
 from microglia.structure.trace import Trace
@@ -51,6 +58,8 @@ def trace_structure(model: nn.Module, example_input: Any) -> Structure:
             "mg.register_neuron(MyNeuron, membrane='v')."
         )
     copy = bare_copy(model).cpu().eval()
+    for name in neuron_masks(copy):  # they tie nothing, and what isn't seen isn't asked about
+        take_mask(copy.get_submodule(name))
     reset(copy)
     arguments = tree_map(
         lambda x: x.detach().cpu().clone() if isinstance(x, Tensor) else x,

@@ -79,11 +79,18 @@ def build(trace: Trace, *, name: str) -> Structure:
             i for i, (_, leaf) in enumerate(trace.leaves) if isinstance(leaf, nn.Parameter)
         ),
         uses=tuple(_uses(trace, channels)),
-        neurons=tuple(dict.fromkeys(r.module for r in trace.neurons)),
+        neurons=_currents(trace),
     )
     return structure.frozen(
         {g.name: why for g in groups if (why := _ungated(trace, channels, groups.index(g), g))}
     )
+
+
+def _currents(trace: Trace) -> dict[str, torch.Size | None]:
+    shapes: dict[str, set[torch.Size]] = {}
+    for reading in trace.neurons:
+        shapes.setdefault(reading.module, set()).add(reading.shape)
+    return {name: met.pop() if len(met) == 1 else None for name, met in shapes.items()}
 
 
 def _ranks(trace: Trace, component: NDArray[np.int32]) -> dict[int, int]:
@@ -268,6 +275,7 @@ def _unused(trace: Trace, component: NDArray[np.int32], met: set[int]) -> dict[s
 
 def _uses(trace: Trace, channels: _Channels) -> list[Use]:
     """The uses of weights in one forward pass; a second pass of the trace repeats them."""
+    spiking = {reading.module for reading in trace.neurons}
     return [
         Use(
             layer=u.layer,
@@ -277,6 +285,7 @@ def _uses(trace: Trace, channels: _Channels) -> list[Use]:
             groups=u.groups,
             kernel=u.kernel,
             places=u.places,
+            neurons=tuple(sorted(u.sources & spiking)),
         )
         for u in trace.synapses[: trace.uses]
     ]

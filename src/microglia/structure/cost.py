@@ -43,6 +43,24 @@ def synops(structure: Structure, keep: Keep, density: Mapping[str, Tensor]) -> f
     return _operations(structure, keep, density)
 
 
+def fan_out(structure: Structure) -> dict[str, float]:
+    """Multiply-accumulates that read the spikes of each neuron layer in one forward pass.
+
+        sum over uses of a weight that read them:  C_out * C_in / groups * k_h * k_w * places
+
+    Neuron layers that are read together (added in a residual stream, concatenated) have their part
+    by the sizes of their maps.
+    """
+    read = dict.fromkeys(structure.neurons, 0.0)
+    for use in structure.uses:
+        maps = {name: structure.neurons[name] for name in use.neurons}
+        sizes = {name: shape.numel() for name, shape in maps.items() if shape is not None}
+        macs = use.out[0].numel() * use.into[0].numel() / use.groups * use.kernel * use.places
+        for name, size in sizes.items():
+            read[name] += macs * size / sum(sizes.values())
+    return read
+
+
 def _operations(structure: Structure, keep: Keep, density: Mapping[str, Tensor]) -> float:
     total = 0.0
     for use in structure.uses:

@@ -79,6 +79,8 @@ class Use:
     groups: int
     kernel: int
     places: int
+    neurons: tuple[str, ...] = ()
+    """The neuron layers whose spikes it is given, with no other neurons in between."""
 
 
 def output_axis(layer: nn.Module) -> int:
@@ -102,7 +104,8 @@ class Structure:
     parameters: frozenset[int]
     """The leaves that are parameters."""
     uses: tuple[Use, ...]
-    neurons: tuple[str, ...] = field(default=())
+    neurons: Mapping[str, torch.Size | None] = field(default_factory=dict)
+    """Neuron layer -> shape of the current that enters it, None where calls differ in it."""
 
     def __getitem__(self, name: str) -> Group:
         for group in self.groups:

@@ -18,7 +18,7 @@ class Mark:
     weak: bool = False
     """A constant fill (zeros, ones): it takes any size, so it ties nothing."""
     sources: frozenset[str] = frozenset()
-    """Layers and norms whose output flows here without passing a spiking neuron."""
+    """Layers, norms and neurons whose output flows here without passing a neuron in between."""
 
 
 @dataclass

@@ -128,7 +128,7 @@ class Trace(TorchDispatchMode):
                 self._inside.pop()
                 for y in tree_leaves(output):
                     if isinstance(y, Tensor) and id(y) in self._marks:
-                        self._marks[id(y)].sources = frozenset()
+                        self._marks[id(y)].sources = frozenset({name})
             elif isinstance(module, NORMS) or name in self.layers:
                 y = first_tensor(output)
                 mark = self._marks.get(id(y))

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microglia.frameworks import bare_copy, reset, resize
+from microglia.frameworks import NEURON_MASK, bare_copy, neuron_masks, reset, resize
 from microglia.structure import Keep, Structure
+from microglia.surgery.certificate import kept_positions, selected
 
 Sizes = dict[str, dict[str, int]]
 """Module -> attribute -> value: the sizes that modules keep beside their weights."""
@@ -34,6 +35,9 @@ def cut(model: nn.Module, structure: Structure, keep: Keep) -> tuple[nn.Module, 
                 replace_tensor(small, names, narrowed(tensor_at(small, names[0]), cuts))
     sizes = _sizes(small, structure, positions)
     set_sizes(small, sizes)
+    for name, mask in neuron_masks(small).items():
+        kept = kept_positions(structure, keep, name, mask.shape)
+        small.get_submodule(name)._buffers[NEURON_MASK] = selected(mask, kept).clone()
     reset(small)
     return small, sizes
 

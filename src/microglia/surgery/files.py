@@ -14,12 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from microglia.errors import ConfigError, DataError
-from microglia.frameworks import GATE, bare_copy, reset, spiking_neurons
+from microglia.frameworks import (
+    GATE,
+    NEURON_MASK,
+    bare_copy,
+    put_mask,
+    reset,
+    spiking_neurons,
+)
 from microglia.structure.trace import named_leaves
 from microglia.surgery.compact import Compact
 from microglia.surgery.cut import own_sizes, replace_tensor, set_sizes
@@ -166,6 +174,7 @@ def _fit(model: nn.Module, tensors: dict[str, Tensor], record: Record, path: Pat
             f"{path}: the file holds a {record.get('class')}, this is a {type(model).__name__}"
         )
     shapes, sizes, neurons = (mapping(record, k, path) for k in ("shapes", "sizes", "neurons"))
+    _put_masks(model, tensors, path)
     mine, _ = _tensors(model)
     if set(tensors) != set(shapes) or set(tensors) != set(mine):
         odd = sorted(set(tensors) ^ set(mine))[:3] or sorted(set(tensors) ^ set(shapes))[:3]
@@ -196,6 +205,18 @@ def _fit(model: nn.Module, tensors: dict[str, Tensor], record: Record, path: Pat
     for name, given in sizes.items():
         _check_sizes(name, given, expected[name], own_sizes(model.get_submodule(name)), path)
     set_sizes(model, sizes)
+
+
+def _put_masks(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Put the masks of neurons that the file holds into the network."""
+    neurons = spiking_neurons(model)
+    for name, mask in tensors.items():
+        layer, _, attribute = name.rpartition(".")
+        if attribute == NEURON_MASK and layer in neurons:
+            if mask.dtype != torch.bool:
+                raise DataError(f"{path}: '{name}' is a mask of {mask.dtype}, wanted booleans")
+            device = next((p.device for p in model.parameters()), mask.device)
+            put_mask(neurons[layer], mask.to(device))
 
 
 def _check_sizes(

@@ -23,6 +23,9 @@ class Part:
     def skip(self) -> None:
         """No optimizer step was taken: batches accumulate, or a GradScaler saw an overflow."""
 
+    def settle(self) -> None:
+        """From now on the method's masks stand still."""
+
     def clear(self) -> None:
         """Start afresh."""
 
