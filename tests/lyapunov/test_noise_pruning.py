@@ -12,7 +12,6 @@ from scipy import sparse
 from microglia.errors import ConfigError
 from microglia.frameworks import RecurrentNetwork
 from microglia.lyapunov import LNPConfig, Pruned, lyapunov_noise_pruning, prune_recurrent
-from microglia.lyapunov.gain import estimate_gains
 from microglia.lyapunov.linearisation import linearise
 from microglia.networks import HRSNNConfig, SmallWorld
 
@@ -67,18 +66,6 @@ def test_every_reading_leaves_a_stable_linearisation(reading: str) -> None:
     linear = linearise(last.network.weights, net.tau_m, tau_s=net.tau_s, gains=30.0)
     assert linear.scale == 1.0
     assert np.linalg.eigvals(linear.A.toarray()).real.max() < 0
-
-
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
-@pytest.mark.parametrize("neurons", [pytest.param(0.0, marks=pytest.mark.full), 0.3])
-def test_after_its_gain_a_network_is_stable_as_it_is(neurons: float, seed: int) -> None:
-    """Linearised anew, with the gains that its own neurons have then."""
-    last = prune_recurrent(network(seed), LNPConfig(neurons=neurons), seed=seed).network
-    gains = estimate_gains(last, generator=np.random.default_rng(seed)).gain
-    assert last.tau_s is not None
-    effective = (last.tau_s[:, None] * last.weights.toarray()) * gains
-    A = (effective - np.eye(len(last))) / last.tau_m[:, None]
-    assert np.linalg.eigvals(A).real.max() < 0
 
 
 def test_same_seed_same_network_and_another_seed_another() -> None:

@@ -51,6 +51,8 @@ COLUMNS = (
     Column("memory", "memory capacity", digits=2, note="linear, of white noise"),
     Column("rate", "rate", "Hz", digits=1),
     Column("synops", "SynOps", "per ms", digits=0),
+    Column("reach", "max Re λ(W_eff)", digits=2, ratio=False, note="of the linearised network"),
+    Column("abscissa", "max Re λ(A)", "1/s", digits=1, ratio=False, note="unstable from 0 on"),
     Column("lambda", "λ₁, spike-exact", "1/s", digits=2, ratio=False),
     Column("lambda_error", "its standard error", "1/s", digits=2, ratio=False),
     Column("error", "Lorenz, a step ahead", "NRMSE", digits=4),
@@ -64,7 +66,8 @@ TITLES = {
 }
 CAPTION = (
     "×0.50: half of the dense network, which is as it was drawn. Memory capacity: of white noise, "
-    "out of 20. Exponents: along one trajectory under smooth noise."
+    "out of 20. A is the linearised network, unstable from 0 on; with equal time constants that is "
+    "W_eff from 1 on. Exponents: along one trajectory under smooth noise."
 )
 
 
