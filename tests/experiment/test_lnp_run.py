@@ -229,6 +229,14 @@ def test_bad_settings_name_the_key(section: str, changes: Any, words: str, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "setting", [{"seconds": "5"}, {"values": 800.0}, {"seeds": (0.5,)}, {"seeds": (True, 0)}]
+)
+def test_settings_of_another_kind_are_refused_in_python_too(setting: dict[str, Any]) -> None:
+    with pytest.raises(mg.ConfigError, match=next(iter(setting))):
+        LNPRun(**setting)
+
+
 def test_clusters_and_distances_read_from_a_table_and_back() -> None:
     clusters = [
         {"neurons": 30, "wiring": {"neighbours": 5}},

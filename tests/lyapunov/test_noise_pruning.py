@@ -192,6 +192,11 @@ def test_more_neurons_than_may_go_are_refused() -> None:
         ({"reading": "R2W"}, "Did you mean 'R2w'"),
         ({"retune": "O2"}, "retune"),
         ({"eta": float("nan")}, "eta"),
+        ({"eta": "1"}, "eta: .*'1'"),
+        ({"sparsity": "0.8"}, r"sparsity: wanted a fraction in \[0, 1\), got '0.8'"),
+        ({"neurons": True}, "neurons: .*True"),
+        ({"rounds": True}, "rounds: .*True"),
+        ({"stratified": "no"}, "stratified: .*'no'"),
     ],
 )
 def test_what_cannot_be_asked_for(settings: dict[str, Any], named: str) -> None:
