@@ -44,7 +44,7 @@ class LNPRun:
         controls: what is pruned by other rules to equal size; see `controlled`.
         task: "lorenz" forecasts it too, with a network of three inputs.
         seeds: of the draw and of every step.
-        seconds: of network time for exponents, rate and SynOps.
+        seconds: of network time for exponents, rate and SynOps; exponents of less than 5 scatter.
         values: of the white noise by which memory capacity is measured.
     """
 
@@ -53,7 +53,7 @@ class LNPRun:
     controls: tuple[str, ...] = CONTROLS
     task: Literal["none", "lorenz"] = "none"
     seeds: tuple[int, ...] = (0,)
-    seconds: float = 2.0
+    seconds: float = 5.0
     values: int = 3000
     output: LNPOutput = field(default_factory=LNPOutput)
 
