@@ -290,6 +290,16 @@ def test_small_worlds(N: int, K: int, rewiring: float) -> None:
         assert abs(far.mean() - rewiring * outside) < 0.04
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_rewired_synapses_come_from_anywhere_on_the_ring(seed: int) -> None:
+    N, K = 400, 20
+    post, pre = SmallWorld(K, 0.5).draw(np.zeros(N, dtype=bool), np.random.default_rng(seed))
+    around = (pre - post) % N
+    far = around[np.minimum(around, N - around) > (K + 1) // 2]
+    tenths = np.histogram(far, bins=np.linspace(K // 2 + 1, N - K // 2, 11))[0] / len(far)
+    assert np.abs(tenths - 0.1).max() < 5 * np.sqrt(0.1 * 0.9 / len(far))
+
+
 def test_near_neurons_are_joined_as_often_as_the_rule_says() -> None:
     N, wiring = 1000, Distance(reach=2.0)
     inhibitory = np.random.default_rng(0).random(N) < 0.3
