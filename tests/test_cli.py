@@ -671,6 +671,11 @@ def test_lnp_prints_its_steps_and_inspect_reads_what_it_left(
     said = capsys.readouterr()
     assert "I: 60 neurons, 360 synapses" in said.err
     assert "memory capacity" in said.out
+    same = ["lnp", "lnp.toml", "--pruning.sparsity", "0.5", "--network.fed", "0.3", "--resume"]
+    assert run(same) == 0
+    said = capsys.readouterr()
+    assert "already finished" in said.err
+    assert "memory capacity" in said.out
     assert run(["inspect", "run", "--lyapunov"]) == 0
     assert "λ_1" in capsys.readouterr().out
     Path(".killed.unfinished").mkdir()

@@ -6,6 +6,7 @@ The command line prints the message without a traceback and exits with ``exit_co
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral, Real
 
 
 class MicrogliaError(Exception):
@@ -50,6 +51,16 @@ def nearest(word: str, known: list[str]) -> str:
 
     close = difflib.get_close_matches(word, known, n=1)
     return f" Did you mean '{close[0]}'?" if close else f" Known: {', '.join(sorted(known))}."
+
+
+def is_number(value: object) -> bool:
+    """Whether a setting is a real number, NumPy's too; a bool or text is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> bool:
+    """Whether a setting is an integer; a bool is none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 # PyTorch's CPU allocator and CUDA's libraries raise a plain RuntimeError.

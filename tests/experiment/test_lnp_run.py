@@ -81,10 +81,13 @@ def test_a_run_leaves_the_network_the_table_and_the_page(whole: Path) -> None:
         for figure in ("neurons", "synapses"):
             assert rows[name][figure]["mean"] == rows["lnp"][figure]["mean"]
     assert rows["none"]["synapses"]["mean"] == rows["none"]["synops"]["mean"] == 0
+    assert rows["none"]["reach"]["mean"] == 0
+    assert all(row["abscissa"]["mean"] < 0 for row in rows.values())
     small = load_pruned(whole / "network")
     assert len(small.network) == 48
     assert small.network.weights.nnz == round(0.3 * 60 * 12) == rows["lnp"]["synapses"]["mean"]
     assert [step.name for step in small.steps] == ["I and II", "I and II", "gain"]
+    assert small.steps[-1].abscissa == rows["lnp"]["abscissa"]["mean"]
     text = (whole / "table.json").read_text()
     assert "NaN" not in text
     assert "Infinity" not in text
@@ -118,6 +121,28 @@ def test_a_killed_run_goes_on_to_the_same_result(whole: Path, after: int, tmp_pa
     assert np.array_equal(one.network.weights.data, other.network.weights.data)
     assert one.steps == other.steps
     assert not unfinished(tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_not_run_again(whole: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    said: list[str] = []
+    done = lnp.prune_recurrent_run(config(whole), resume=True, say=said.append)
+    assert said == [f"the run in '{whole}' is already finished"]
+    assert done.table.to_dict()["rows"] == record(whole)
+    with pytest.raises(mg.ConfigError, match="had another config"):
+        lnp.prune_recurrent_run(config(whole, seconds=0.4), resume=True)
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
+    assert not unfinished(whole).exists()
+
+
+def test_figures_of_several_seeds_say_whose_they_are(whole: Path, tmp_path: Path) -> None:
+    lnp.prune_recurrent_run(config(tmp_path / "run", seeds=[3, 5], controls=[]))
+    page = (tmp_path / "run" / "report.html").read_text()
+    figures = [*(tmp_path / "run" / "figures").glob("*.svg")]
+    assert page.count("Of seed 3, the first of 2.") >= len(figures) > 0
+    assert "seed 5, step gain" in page
+    assert len(record(tmp_path / "run")["lnp"]["abscissa"]["values"]) == 2
+    assert "the first of" not in (whole / "report.html").read_text()
 
 
 @pytest.mark.full
@@ -227,6 +252,14 @@ def test_bad_settings_name_the_key(section: str, changes: Any, words: str, tmp_p
     with pytest.raises((mg.ConfigError, mg.DataError), match=words):
         lnp.prune_recurrent_run(config(tmp_path / "run", **{section: changes}))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "setting", [{"seconds": "5"}, {"values": 800.0}, {"seeds": (0.5,)}, {"seeds": (True, 0)}]
+)
+def test_settings_of_another_kind_are_refused_in_python_too(setting: dict[str, Any]) -> None:
+    with pytest.raises(mg.ConfigError, match=next(iter(setting))):
+        LNPRun(**setting)
 
 
 def test_clusters_and_distances_read_from_a_table_and_back() -> None:

@@ -112,6 +112,10 @@ def test_refilling_goes_by_the_scores() -> None:
     times = sum(refill(kept, allowed, scores, 160, rng).astype(int) for _ in range(300))
     pool = allowed & ~kept
     assert spearmanr(times[pool], scores[pool]).statistic > 0.8
+    # Thinned by them, too.
+    both = kept & allowed
+    times = sum(refill(kept, allowed, scores, 50, rng).astype(int) for _ in range(300))
+    assert spearmanr(times[both], scores[both]).statistic > 0.8
     # Scores of 0 help out last.
     scores[pool & (np.arange(500) % 2 == 0)] = 0.0
     most = int((allowed & (kept | (scores > 0))).sum())
@@ -135,6 +139,21 @@ def test_a_readout_out_of_reach_is_named_or_refused() -> None:
         cut_off(W, np.zeros(5, bool))
     with pytest.raises(ConfigError, match="5 neurons"):
         cut_off(W, np.ones(4, bool))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_cut_off_is_what_networkx_finds_no_path_to(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    net = example(120, 1, seed=seed)
+    inputs, readout = rng.random(120) < 0.05, rng.random(120) < 0.7
+    inputs[0] = True
+    graph = nx.from_scipy_sparse_array(net.weights.T, create_using=nx.DiGraph)
+    reached = set(np.flatnonzero(inputs))
+    for source in np.flatnonzero(inputs):
+        reached |= nx.descendants(graph, source)
+    lost = np.setdiff1d(np.flatnonzero(readout), list(reached))
+    assert 0 < len(lost) < readout.sum()
+    assert cut_off(net.weights, inputs, readout).tolist() == lost.tolist()
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -21,20 +21,19 @@ from microglia.lyapunov.delocalise import (
 from microglia.lyapunov.graph import ends, same_synapses
 
 
-def effective(net: Example, W: sparse.csr_array) -> sparse.csr_array:
-    _, pre = ends(W)
-    return same_synapses(W, W.data * 5e-3 * net.gains[pre])
+def effective(net: Example, W: sparse.csr_array, tau_s: Any = 5e-3) -> sparse.csr_array:
+    post, pre = ends(W)
+    return same_synapses(W, W.data * np.broadcast_to(tau_s, W.shape[0])[post] * net.gains[pre])
 
 
 def run(net: Example, seed: int = 0, **settings: Any) -> Any:
     rng = np.random.default_rng(seed)
     return delocalise(
         net.weights,
-        tau_s=5e-3,
         gains=net.gains,
         generator=rng,
         inhibitory=net.inhibitory,
-        **settings,
+        **{"tau_s": 5e-3} | settings,
     )
 
 
@@ -115,6 +114,44 @@ def test_what_is_accepted_neither_localises_nor_destabilises(seed: int, candidat
     for kind in (False, True):
         known = net.weights.data[net.inhibitory[ends(net.weights)[1]] == kind]
         assert np.isin(new[i, j][net.inhibitory[j] == kind], known).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_each_neuron_receives_with_its_own_time_constant(seed: int) -> None:
+    net = example(120, 6, seed=seed, reach=0.3)
+    tau_s = 5e-3 * np.random.default_rng(seed).lognormal(0, 1, 120)
+    done = run(net, seed, mode="always", fraction=0.1, tau_s=tau_s)
+    assert np.isclose(done.before, 120 * leading_ipr(effective(net, net.weights, tau_s)))
+    assert np.isclose(done.after, 120 * leading_ipr(effective(net, done.weights, tau_s)))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("reach", [0.4, 0.86, 1.3])
+def test_excitation_is_added_up_to_0_9_and_no_further(seed: int, reach: float) -> None:
+    """Where all neurons excite, each synapse more moves the rightmost eigenvalue to the right."""
+    net = example(80, 8, seed=seed, reach=reach, inhibition=0.0)
+    done = run(net, seed, mode="always", fraction=0.6)
+    after = spectral_abscissa(effective(net, done.weights))
+    assert after <= max(reach, 0.9) * (1 + 1e-9)
+    if reach == 0.4:
+        assert done.added > 0
+        assert after > reach + 1e-3
+
+
+def test_candidates_are_drawn_evenly() -> None:
+    W = example(150, 4).weights
+    i, j = np.concatenate(
+        [_two_paths(W, 60, "two-paths", np.random.default_rng(seed)) for seed in range(10)], axis=1
+    )
+    for neurons in (i, j):
+        assert 60 < neurons.mean() < 90
+
+
+def test_repair_begins_where_the_mean_ratio_is_above_the_bar() -> None:
+    net = example(200, 40)
+    ratio = 200 * leading_ipr(effective(net, net.weights))
+    assert run(net, mode="repair", localised=1.01 * ratio).added == 0
+    assert run(net, mode="repair", localised=0.99 * ratio).added > 0
 
 
 def test_modes() -> None:

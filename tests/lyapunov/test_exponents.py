@@ -249,6 +249,8 @@ def test_other_things_than_networks_are_refused() -> None:
     for wrong in ({"weights": np.zeros((2, 3))}, {"tau": -1.0}, {"tau": np.ones(3)}):
         with pytest.raises(ConfigError):
             RateNetwork(**{"weights": np.zeros((2, 2)), **wrong})
+    with pytest.raises(ConfigError, match="at least one unit"):
+        RateNetwork(weights=np.zeros((0, 0)))
     with pytest.raises(ConfigError, match="Did you mean 'tanh'"):
         RateNetwork(weights=np.zeros((2, 2)), phi="tan")
     exploding = RateNetwork(weights=np.full((2, 2), 40.0), phi="linear")

@@ -100,6 +100,14 @@ def test_what_cannot_be_is_refused() -> None:
         keep_scores(net.weights, net.linear, net.rates - net.rates.max())
     with pytest.raises(ConfigError, match="linear"):
         keep_scores(example(30, 4, seed=1).weights, net.linear, net.rates)
+    # The same columns in other rows are another network.
+    one, other = (
+        sparse.csr_array(([1.0, 1.0], (i, [1, 2])), shape=(3, 3)) for i in ([0, 0], [0, 1])
+    )
+    linear = linearise(one, 0.02, tau_s=5e-3, gains=1.0)
+    keep_scores(one, linear, reading="MC")
+    with pytest.raises(ConfigError, match="linear"):
+        keep_scores(other, linear, reading="MC")
     with pytest.raises(ConfigError, match="over"):
         harmonic_means(net.weights, net.rates, over="all")  # type: ignore[arg-type]
 

@@ -12,7 +12,6 @@ from scipy import sparse
 from microglia.errors import ConfigError
 from microglia.frameworks import RecurrentNetwork
 from microglia.lyapunov import LNPConfig, Pruned, lyapunov_noise_pruning, prune_recurrent
-from microglia.lyapunov.gain import estimate_gains
 from microglia.lyapunov.linearisation import linearise
 from microglia.networks import HRSNNConfig, SmallWorld
 
@@ -60,6 +59,25 @@ def test_what_is_left_is_the_same_network_times_one_gain(neurons: float) -> None
         assert np.array_equal(getattr(part, name), getattr(last.network, name))
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_what_each_neuron_lost_and_kept_is_the_graph(seed: int, rounds: int) -> None:
+    net = network(seed)
+    last = prune(net, seed, sparsity=0.8, neurons=0.3, rounds=rounds, calibrate="none")[-1]
+    before, small = net.weights.toarray(), last.network.weights
+    after = np.zeros_like(before)
+    after[np.ix_(last.neurons, last.neurons)] = small.toarray()
+    assert np.array_equal(after[after != 0], before[after != 0])
+    removed = (before != 0) & (after == 0)
+    assert removed.sum() == round(0.8 * net.weights.nnz)
+    lost, had = removed.sum(1), np.diff(net.weights.indptr)
+    assert np.array_equal((had - lost)[last.neurons], np.diff(small.indptr))
+    gone = np.setdiff1d(np.arange(N), last.neurons)
+    assert np.array_equal(lost[gone], had[gone])
+    sent = np.bincount(small.indices, minlength=len(last.neurons))
+    assert np.array_equal(sent, ((before != 0) & ~removed).sum(0)[last.neurons])
+
+
 @pytest.mark.parametrize("reading", ["R2w", "R2-ends", "R2-neighbourhoods", "R1", "MC", "weight"])
 def test_every_reading_leaves_a_stable_linearisation(reading: str) -> None:
     net = network(2)
@@ -67,18 +85,6 @@ def test_every_reading_leaves_a_stable_linearisation(reading: str) -> None:
     linear = linearise(last.network.weights, net.tau_m, tau_s=net.tau_s, gains=30.0)
     assert linear.scale == 1.0
     assert np.linalg.eigvals(linear.A.toarray()).real.max() < 0
-
-
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
-@pytest.mark.parametrize("neurons", [pytest.param(0.0, marks=pytest.mark.full), 0.3])
-def test_after_its_gain_a_network_is_stable_as_it_is(neurons: float, seed: int) -> None:
-    """Linearised anew, with the gains that its own neurons have then."""
-    last = prune_recurrent(network(seed), LNPConfig(neurons=neurons), seed=seed).network
-    gains = estimate_gains(last, generator=np.random.default_rng(seed)).gain
-    assert last.tau_s is not None
-    effective = (last.tau_s[:, None] * last.weights.toarray()) * gains
-    A = (effective - np.eye(len(last))) / last.tau_m[:, None]
-    assert np.linalg.eigvals(A).real.max() < 0
 
 
 def test_same_seed_same_network_and_another_seed_another() -> None:
@@ -186,6 +192,11 @@ def test_more_neurons_than_may_go_are_refused() -> None:
         ({"reading": "R2W"}, "Did you mean 'R2w'"),
         ({"retune": "O2"}, "retune"),
         ({"eta": float("nan")}, "eta"),
+        ({"eta": "1"}, "eta: .*'1'"),
+        ({"sparsity": "0.8"}, r"sparsity: wanted a fraction in \[0, 1\), got '0.8'"),
+        ({"neurons": True}, "neurons: .*True"),
+        ({"rounds": True}, "rounds: .*True"),
+        ({"stratified": "no"}, "stratified: .*'no'"),
     ],
 )
 def test_what_cannot_be_asked_for(settings: dict[str, Any], named: str) -> None:

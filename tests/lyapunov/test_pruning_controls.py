@@ -14,6 +14,7 @@ from microglia.lyapunov.controls import (
     no_recurrence,
     random_synapses,
 )
+from microglia.lyapunov.graph import ends
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -50,9 +51,24 @@ def test_random_means_evenly() -> None:
     assert np.array_equal(full, off)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_fresh_weights_are_spread_as_those_they_are_drawn_from(seed: int) -> None:
+    net = example(80, 10, seed=seed)
+    rng = np.random.default_rng(seed)
+    fresh = fresh_sparse(net.weights, 3000, rng, inhibitory=net.inhibitory)
+    _, sources = ends(net.weights)
+    for kind in (False, True):
+        old = net.weights.data[net.inhibitory[sources] == kind]
+        new = fresh.data[net.inhibitory[ends(fresh)[1]] == kind]
+        for level in np.quantile(old, [0.1, 0.5, 0.9]):
+            share = (old <= level).mean()
+            assert abs((new <= level).mean() - share) < 5 * 0.5 / np.sqrt(len(new))
+
+
 def test_the_rest() -> None:
     net = example(30, 4)
     assert least_active(np.array([3.0, 0.0, 2.0, 0.0]), 3).tolist() == [1, 2, 3]
+    assert least_active(np.zeros(4), 2).tolist() == [0, 1]
     assert no_recurrence(net.weights).nnz == 0
     rng = np.random.default_rng(0)
     for call in (random_synapses, fresh_sparse):

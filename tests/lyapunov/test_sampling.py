@@ -57,6 +57,24 @@ def test_draws_follow_the_probabilities_and_full_rescaling_is_unbiased() -> None
     assert (difference <= 5 * error + 1e-9).all()
 
 
+def test_nearly_certain_synapses_are_not_certain() -> None:
+    p = np.repeat([0.95, 0.05], 20)
+    rng = np.random.default_rng(0)
+    times = np.mean([systematic(p, rng) for _ in range(2000)], axis=0)
+    assert np.abs(times - p).max() < 5 * np.sqrt(0.05 * 0.95 / 2000)
+
+
+def test_rounding_does_not_cost_the_last_one() -> None:
+    """Ten tenths add up to less than 1."""
+
+    class Latest(np.random.Generator):
+        def random(self, *_: object, **__: object) -> float:  # type: ignore[override]
+            return float(np.nextafter(1, 0))
+
+    kept = systematic(np.full(10, 0.1), Latest(np.random.PCG64(0)))
+    assert np.flatnonzero(kept).tolist() == [9]
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_neuron_keeps_its_mean_number_of_inputs(seed: int) -> None:
     net = example(100, 12, seed=seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 import microglia as mg
 from microglia.frameworks import RecurrentNetwork, recurrent_network, register_recurrent
 from microglia.frameworks.recurrent import from_factors
+from microglia.lyapunov import linear_stability
 from microglia.networks import HRSNN, HRSNNConfig, SmallWorld
 from zoo import make
 
@@ -22,6 +24,12 @@ RECURRENT = {
     "recurrent, single-step": "body.rec.rc.weight",
     "recurrent, hand-written": "w_rec.weight",
     "snnTorch": "lif3.recurrent.weight",
+}
+READER = {
+    "recurrent, multi-step": "mid.weight",
+    "recurrent, single-step": "body.mid.weight",
+    "recurrent, hand-written": "out.weight",
+    "snnTorch": "fc2.weight",
 }
 
 
@@ -58,6 +66,74 @@ def test_removed_neurons_are_gone_after_compaction(network: str, seed: int) -> N
     assert small.get_parameter(name).shape[0] == 7
     assert int((small.get_parameter(name)[:, -7:] != 0).sum()) == 20
     assert int((model.get_parameter(name)[:, -10:] != 0).sum()) == 20
+
+
+@pytest.mark.parametrize("network", RECURRENT)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_what_each_neuron_lost_and_kept_is_the_graph(network: str, seed: int) -> None:
+    _, _, pruner = lnp(network, sparsity=0.6, neurons=0.3, seed=seed)
+    mask = pruner.masks.mask(RECURRENT[network])[:, -10:].cpu()
+    stay = pruner.masks.mask(READER[network]).cpu().any(0)
+    assert int(stay.sum()) == 7
+    assert not mask[~stay].any()
+    assert not mask[:, ~stay].any()
+    removed, kept = (~mask).sum(1), mask.sum(1)
+    assert int(removed.sum()) == 60
+    small = pruner.compact().model.get_parameter(RECURRENT[network])[:, -7:]
+    assert torch.equal(small != 0, mask[stay][:, stay])
+    assert torch.equal((small != 0).sum(1), kept[stay])
+    assert torch.equal(10 - removed[stay], kept[stay])
+
+
+def layers() -> dict[str, nn.Module]:
+    return {
+        "SpikingJelly": layer.LinearRecurrentContainer(neuron.LIFNode(), 40, 40, step_mode="m"),
+        "parametric": layer.LinearRecurrentContainer(
+            neuron.ParametricLIFNode(3.0, decay_input=False, v_reset=None), 40, 40, step_mode="m"
+        ),
+        "RLeaky": snn.RLeaky(beta=torch.linspace(0.5, 0.95, 40), linear_features=40),
+        "RLeaky, zero": snn.RLeaky(beta=0.9, linear_features=40, reset_mechanism="zero"),
+        "RSynaptic": snn.RSynaptic(alpha=0.8, beta=0.9, linear_features=40),
+    }
+
+
+class Through(nn.Module):
+    """One recurrent layer over [T, N, 40]."""
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.inside, layer.LinearRecurrentContainer):
+            return self.inside(x)  # type: ignore[no-any-return]
+        state, out = self.inside.reset_mem(), []
+        for current in x:
+            state = self.inside(current, *state)
+            out.append(state[0])
+        return torch.stack(out)
+
+
+@pytest.mark.parametrize("kind", layers())
+@pytest.mark.parametrize("calibrate", ["none", "deviation"])
+def test_default_paths_leave_frameworks_layers_stable(kind: str, calibrate: str) -> None:
+    for seed in range(2):
+        torch.manual_seed(seed)
+        model = Through(layers()[kind])
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.endswith("bias"):
+                    parameter.add_(0.3)  # so that it fires
+        mg.LNP(
+            model,
+            example_input=torch.rand(2, 1, 40),
+            sparsity=0.7,
+            calibrate=calibrate,
+            seed=seed,
+        )
+        found = linear_stability(recurrent_network(model.inside), seed=seed)
+        assert found.stable
+        assert found.reach != 0
 
 
 def test_training_doesnt_bring_removed_neurons_back() -> None:
@@ -127,23 +203,100 @@ def test_a_gain_multiplies_what_stays_and_none_is_the_default(how: str) -> None:
     assert torch.equal(weight[:, :10], plain[:, :10])
 
 
-def test_what_the_loop_does_to_every_layer_is_done_to_each() -> None:
-    class Two(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a = layer.LinearRecurrentContainer(neuron.LIFNode(), 12, 12, step_mode="m")
-            self.b = layer.LinearRecurrentContainer(neuron.LIFNode(), 12, 12, step_mode="m")
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.b(self.a(x))
-
-    torch.manual_seed(0)
-    model = Two()
+def recurrent_layer(N: int = 12) -> nn.Module:
+    inside = layer.LinearRecurrentContainer(neuron.LIFNode(), N, N, step_mode="m")
     with torch.no_grad():
-        for weight in model.parameters():
+        for weight in inside.parameters():
             weight.mul_(3).add_(0.2)
+    return inside
+
+
+class Two(nn.Module):
+    """Two recurrent layers in a row, or one twice."""
+
+    def __init__(self, a: nn.Module, b: nn.Module) -> None:
+        super().__init__()
+        self.inp, self.out = (layer.Linear(12, n, step_mode="m") for n in (12, 5))
+        self.a, self.b = a, b
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.b(self.a(self.inp(x))))  # type: ignore[no-any-return]
+
+
+def test_what_the_loop_does_to_every_layer_is_done_to_each() -> None:
+    torch.manual_seed(0)
+    model = Two(recurrent_layer(), recurrent_layer())
     pruner = mg.LNP(model, example_input=torch.rand(2, 3, 12), sparsity=0.75)
     assert pruner.kept() == {"a.rc.weight": 36, "b.rc.weight": 36}
+
+
+@pytest.mark.parametrize("neurons", [0.0, 0.25])
+def test_a_layer_used_twice_has_its_synapses_once(neurons: float) -> None:
+    torch.manual_seed(0)
+    model = Two(one := recurrent_layer(), one)
+    x = 3 * torch.rand(4, 3, 12)
+    pruner = mg.LNP(model, example_input=x, sparsity=0.75, neurons=neurons)
+    assert pruner.sizes() == {"a.rc.weight": 144}
+    assert pruner.kept() == {"a.rc.weight": 36}
+    small = pruner.compact().model
+    assert small.a is small.b
+    assert small.get_parameter("a.rc.weight").shape[0] == 12 - round(12 * neurons)
+
+
+def test_layers_that_share_a_weight_are_refused_by_name() -> None:
+    model = Two(recurrent_layer(), recurrent_layer())
+    model.b.rc.weight = model.a.rc.weight  # type: ignore[union-attr]
+    with pytest.raises(mg.ConfigError, match="b: has the weight of 'a'"):
+        mg.LNP(model, example_input=torch.rand(4, 3, 12), sparsity=0.5)
+
+
+class Around(Through):
+    """A layer with something around it, which its reader knows."""
+
+
+class Beside(Around):
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__(inside)
+        self.w = nn.Linear(40, 40)
+
+
+def read_around(module: Around, dt: float) -> RecurrentNetwork:
+    """Quiet, so that whoever reads it is heard of."""
+    return replace(recurrent_network(module.inside, dt), bias=np.full(40, -100.0))
+
+
+register_recurrent(Around, read_around, weight="inside.recurrent.weight")
+register_recurrent(Beside, read_around, weight="w.weight")
+
+
+def test_of_layers_inside_each_other_the_outer_one_is_read() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(2, 1, 40)
+    with pytest.raises(mg.ConfigError, match=r"inside\.recurrent\.weight: no neuron fired"):
+        mg.LNP(Around(layers()["RLeaky"]), example_input=x, sparsity=0.5)
+    with pytest.raises(mg.ConfigError, match="inside: stands inside 'Beside'"):
+        mg.LNP(Beside(layers()["RLeaky"]), example_input=x, sparsity=0.5)
+
+
+def test_a_reader_that_does_not_look_at_the_weight_is_noticed() -> None:
+    class Deaf(Beside):
+        pass
+
+    register_recurrent(Deaf, read_around, weight="w.weight")
+    model = Deaf(nn.Identity())
+    model.inside = layer.LinearRecurrentContainer(
+        nn.Sequential(nn.Linear(40, 40), neuron.LIFNode()), 40, 40, step_mode="m"
+    )
+    with pytest.raises(mg.ConfigError, match="row i"):
+        mg.LNP(model, example_input=torch.rand(2, 1, 40), sparsity=0.5)
+
+
+def test_budgets_and_gains_that_cannot_be_name_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(mg.ConfigError, match=r"^rec\.rc\.weight: budget: 90 synapses wanted"):
+        lnp("recurrent, multi-step", sparsity=0.1, neurons=0.5)
+    monkeypatch.setattr("microglia.methods.lnp.memory_capacity", lambda net: float("nan"))
+    with pytest.raises(mg.ConfigError, match=r"^rec\.rc\.weight: metric"):
+        lnp("recurrent, multi-step", calibrate="memory")
 
 
 def test_networks_without_recurrence_are_refused_and_left_alone() -> None:

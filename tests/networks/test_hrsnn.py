@@ -290,6 +290,16 @@ def test_small_worlds(N: int, K: int, rewiring: float) -> None:
         assert abs(far.mean() - rewiring * outside) < 0.04
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_rewired_synapses_come_from_anywhere_on_the_ring(seed: int) -> None:
+    N, K = 400, 20
+    post, pre = SmallWorld(K, 0.5).draw(np.zeros(N, dtype=bool), np.random.default_rng(seed))
+    around = (pre - post) % N
+    far = around[np.minimum(around, N - around) > (K + 1) // 2]
+    tenths = np.histogram(far, bins=np.linspace(K // 2 + 1, N - K // 2, 11))[0] / len(far)
+    assert np.abs(tenths - 0.1).max() < 5 * np.sqrt(0.1 * 0.9 / len(far))
+
+
 def test_near_neurons_are_joined_as_often_as_the_rule_says() -> None:
     N, wiring = 1000, Distance(reach=2.0)
     inhibitory = np.random.default_rng(0).random(N) < 0.3
@@ -363,6 +373,25 @@ def test_nothing_is_as_large_as_a_dense_matrix() -> None:
         (lambda: Distance(reach=0.0), "reach"),
         (lambda: Distance(ee=2.0), "ee"),
         (lambda: HRSNNConfig(neurons=0), "neurons"),
+        (lambda: HRSNNConfig(neurons=True), "neurons: a whole number.* got True"),
+        (lambda: HRSNNConfig(inputs=4.0), "inputs: a whole number.* got 4.0"),
+        (lambda: HRSNNConfig(fed="0.5"), "fed: a fraction expected, got '0.5'"),
+        (lambda: HRSNNConfig(weight="0.1"), "weight"),
+        (lambda: HRSNNConfig(bias=None), "bias"),
+        (lambda: HRSNNConfig(dt="1 ms"), "dt"),
+        (lambda: HRSNNConfig(wiring=12), "wiring"),
+        (lambda: HRSNNConfig(tau_m=0.02), "tau_m, tau_s: Gamma"),
+        (lambda: HRSNNConfig(tau_s=0.02), "tau_m, tau_s: Gamma"),
+        (lambda: Gamma("20 ms"), "mean"),
+        (lambda: Gamma(None), "mean"),
+        (lambda: Gamma(0.02, True), "shape"),
+        (lambda: SmallWorld(5.5), "neighbours"),
+        (lambda: SmallWorld(True), "neighbours"),
+        (lambda: SmallWorld(5, "half"), "rewiring"),
+        (lambda: Distance(reach="far"), "reach"),
+        (lambda: Distance(reach=float("inf")), "reach"),
+        (lambda: Distance(ii=None), "ii"),
+        (lambda: CHRSNNConfig(clusters=(SMALL, SMALL), long_range="0.1"), "long_range"),
         (lambda: HRSNNConfig(inhibitory=1.2), "inhibitory"),
         (lambda: HRSNNConfig(weight=-1.0), "weight"),
         (lambda: HRSNNConfig(bias=float("nan")), "bias"),
@@ -376,7 +405,17 @@ def test_nothing_is_as_large_as_a_dense_matrix() -> None:
         (lambda: CHRSNNConfig(clusters=(SMALL, replace(SMALL, tau_s=None))), "tau_s"),
         (lambda: HRSNN(replace(SMALL, wiring=Distance(1, 0, 0, 0, 0))), "no recurrent synapses"),
         (lambda: HRSNN(SMALL)(torch.zeros(5, 2, 4)), r"\[T, N, 3\]"),
-        (lambda: filtered(torch.zeros(3, 2, 4), 0.0, dt=1e-3), "above 0"),
+        (lambda: filtered(torch.zeros(3, 2, 4), 0.0, dt=1e-3), "tau, dt: .* above 0"),
+        (lambda: filtered(torch.zeros(3, 2, 4), "0.1", dt=1e-3), "tau, dt"),
+        (lambda: filtered(torch.zeros(3, 2, 4), 0.1, dt=float("nan")), "tau, dt"),
+        (lambda: SpikeReadout(4, 2, tau=0.0), "tau, dt"),
+        (lambda: SpikeReadout(4, 2, dt=0.0), "tau, dt"),
+        (
+            lambda: RecurrentNetwork(
+                weights=sparse.csr_array((0, 0)), tau_m=np.ones(0), tau_s=None
+            ),
+            "at least one neuron",
+        ),
         (
             lambda: RecurrentNetwork(
                 weights=sparse.csr_array((2, 3)), tau_m=np.ones(2), tau_s=None

@@ -155,6 +155,11 @@ def test_filter_and_synaptic_operations_by_hand() -> None:
             np.testing.assert_allclose(third[t // 7], trace, atol=1e-12)
     out = (net.weights.toarray() != 0).sum(0)
     assert done.synops(net.weights) == (spikes * out).sum()
+    for times in ({"tau": 0.0, "dt": 1e-3}, {"tau": 0.1, "dt": 0.0}, {"tau": "0.1", "dt": 1e-3}):
+        with pytest.raises(ConfigError, match="tau, dt"):
+            done.filtered(**times)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="every"):
+        done.filtered(0.1, dt=1e-3, every=0)
 
 
 @pytest.mark.parametrize(

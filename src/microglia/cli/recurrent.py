@@ -15,7 +15,7 @@ from microglia.lyapunov import Pruned, lyapunov_spectrum
 from microglia.lyapunov.noise import smooth_noise
 from microglia.lyapunov.streams import stream
 
-SECONDS, STARTING = 2.0, 0.8
+SECONDS, STARTING = 5.0, 0.8
 
 
 def find_recurrent(target: Path) -> Pruned | None:

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from microglia.lyapunov.calibrate import Metric
 from microglia.report import Column, Table
 from microglia.report.content import Chapter
 from microglia.report.pages import PAGE, PICTURES, write_chapters, write_pictures
+from microglia.report.table import rows_of
 from microglia.surgery.files import put_in_place
 
 DENSE, METHOD = "dense", "lnp"
@@ -51,6 +52,8 @@ COLUMNS = (
     Column("memory", "memory capacity", digits=2, note="linear, of white noise"),
     Column("rate", "rate", "Hz", digits=1),
     Column("synops", "SynOps", "per ms", digits=0),
+    Column("reach", "max Re λ(W_eff)", digits=2, ratio=False, note="of the linearised network"),
+    Column("abscissa", "max Re λ(A)", "1/s", digits=1, ratio=False, note="unstable from 0 on"),
     Column("lambda", "λ₁, spike-exact", "1/s", digits=2, ratio=False),
     Column("lambda_error", "its standard error", "1/s", digits=2, ratio=False),
     Column("error", "Lorenz, a step ahead", "NRMSE", digits=4),
@@ -64,7 +67,8 @@ TITLES = {
 }
 CAPTION = (
     "×0.50: half of the dense network, which is as it was drawn. Memory capacity: of white noise, "
-    "out of 20. Exponents: along one trajectory under smooth noise."
+    "out of 20. A is the linearised network, unstable from 0 on; with equal time constants that is "
+    "W_eff from 1 on. Exponents: along one trajectory under smooth noise."
 )
 
 
@@ -87,12 +91,15 @@ def prune_recurrent_run(
         network-seed<n>/    those of other seeds
 
     It appears when all is done. Until then each step and each control is kept in a hidden sibling,
-    from which `resume` goes on to the same result.
+    from which `resume` goes on to the same result; where all is done it gives what is there.
 
     Raises:
         ConfigError, DataError: what went wrong, in one message.
     """
     path = Path(config.output.directory)
+    there = all((path / name).is_file() for name in (CONFIG, TABLE))
+    if resume and there and not unfinished(path).exists():
+        return _finished(config, path, say)
     with _working(config, path, resume=resume) as work:
         drawn = {seed: config.network.draw(seed) for seed in config.seeds}
         pruned = {seed: _pruned(config, drawn[seed], seed, work, say) for seed in config.seeds}
@@ -113,11 +120,24 @@ def prune_recurrent_run(
         for seed, one in pruned.items():
             save_pruned(one, work / (NETWORK if seed == first else f"{NETWORK}-seed{seed}"))
         say("figures")
-        chapter = _chapter(config, drawn[first], pruned[first], forecasts, table, record)
+        chapter = _chapter(config, drawn[first], pruned, forecasts, table, record)
         write_chapters("Lyapunov noise pruning", [chapter], work / PAGE)
         write_pictures([chapter], work / PICTURES)
         shutil.rmtree(work / SCRATCH)
     return LNPDone(path, table)
+
+
+def _finished(config: LNPRun, path: Path, say: Say) -> LNPDone:
+    """The run that stands there, if it is of this config."""
+    if (path / CONFIG).read_text(encoding="utf-8") != config.words():
+        raise ConfigError(
+            f"resume: the finished run in '{path}' had another config. Name another directory, or "
+            "start again with --overwrite."
+        )
+    say(f"the run in '{path}' is already finished")
+    record = json.loads((path / TABLE).read_text(encoding="utf-8"))
+    rows = rows_of(record["table"])
+    return LNPDone(path, Table(COLUMNS, rows, reference=DENSE, titles=TITLES))
 
 
 def _names(config: LNPRun) -> list[str]:
@@ -197,19 +217,28 @@ def _metric(config: LNPRun) -> Metric:
 def _chapter(
     config: LNPRun,
     dense: RecurrentNetwork,
-    pruned: Pruned,
+    pruned: Mapping[int, Pruned],
     forecasts: Mapping[str, Forecast],
     table: Table,
     record: dict[str, Any],
 ) -> Chapter:
-    seed = config.seeds[0]
+    """The figures are the first seed's, the table and the steps all seeds'."""
+    seeds, first = config.seeds, pruned[config.seeds[0]]
     figures, missing = network_figures(
-        dense, pruned.network, pruned.neurons, seconds=config.seconds, seed=seed
+        dense, first.network, first.neurons, seconds=config.seconds, seed=seeds[0]
     )
-    steps = [(f"step {step.name}", step.said) for step in pruned.steps]
+    figures = [*(forecast_figures(forecasts) if forecasts else ()), *figures]
+    if len(seeds) > 1:
+        whose = f"Of seed {seeds[0]}, the first of {len(seeds)}."
+        figures = [replace(figure, hint=f"{figure.hint} {whose}") for figure in figures]
+    steps = [
+        (f"seed {seed}, step {step.name}", step.said)
+        for seed, one in pruned.items()
+        for step in one.steps
+    ]
     return Chapter(
         "",
-        [*(forecast_figures(forecasts) if forecasts else ()), *figures],
+        figures,
         facts=[*steps, *describe(record)],
         missing=missing,
         table=table,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from microglia.errors import ConfigError, nearest
+from microglia.errors import ConfigError, is_number, is_whole, nearest
 from microglia.experiment.recurrent_files import load_pruned
 from microglia.experiment.toml import from_table
 from microglia.frameworks import RecurrentNetwork
@@ -44,7 +44,7 @@ class LNPRun:
         controls: what is pruned by other rules to equal size; see `controlled`.
         task: "lorenz" forecasts it too, with a network of three inputs.
         seeds: of the draw and of every step.
-        seconds: of network time for exponents, rate and SynOps.
+        seconds: of network time for exponents, rate and SynOps; exponents of less than 5 scatter.
         values: of the white noise by which memory capacity is measured.
     """
 
@@ -53,7 +53,7 @@ class LNPRun:
     controls: tuple[str, ...] = CONTROLS
     task: Literal["none", "lorenz"] = "none"
     seeds: tuple[int, ...] = (0,)
-    seconds: float = 2.0
+    seconds: float = 5.0
     values: int = 3000
     output: LNPOutput = field(default_factory=LNPOutput)
 
@@ -63,12 +63,13 @@ class LNPRun:
                 raise ConfigError(f"controls: '{name}' is unknown.{nearest(name, list(CONTROLS))}")
         if self.task not in ("none", "lorenz"):
             raise ConfigError(f"task: 'none' or 'lorenz' expected, got '{self.task}'")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+        whole = all(is_whole(seed) and seed >= 0 for seed in self.seeds)
+        if not self.seeds or not whole or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"seeds: wanted different whole numbers from 0 on, got {self.seeds}")
-        if not 0.2 <= self.seconds < 1e4:
-            raise ConfigError(f"seconds: wanted at least 0.2, got {self.seconds}")
-        if self.values < 400:
-            raise ConfigError(f"values: wanted at least 400, got {self.values}")
+        if not is_number(self.seconds) or not 0.2 <= self.seconds < 1e4:
+            raise ConfigError(f"seconds: wanted at least 0.2, got {self.seconds!r}")
+        if not is_whole(self.values) or self.values < 400:
+            raise ConfigError(f"values: wanted a whole number from 400 on, got {self.values!r}")
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> LNPRun:

@@ -6,7 +6,7 @@ import numpy as np
 
 from microglia.errors import ConfigError
 from microglia.frameworks import RecurrentNetwork
-from microglia.lyapunov import LNPConfig, Spectrum, lyapunov_spectrum
+from microglia.lyapunov import LNPConfig, Spectrum, linear_stability, lyapunov_spectrum
 from microglia.lyapunov.betweenness import least_important
 from microglia.lyapunov.calibrate import Metric, calibrate_gain
 from microglia.lyapunov.controls import (
@@ -85,6 +85,8 @@ def figures_of(
     run = simulate(network, drive, T=T)
     row["rate"] = len(run.steps) / (len(network) * seconds)
     row["synops"] = run.synops(network.weights) / (1e3 * seconds)
+    linear = linear_stability(network, seed=seed)
+    row |= {"reach": linear.reach, "abscissa": linear.abscissa}
     found = spectrum_of(network, k=1, seconds=seconds, seed=seed)
     if found is not None:
         row["lambda"] = float(found.exponents[0])

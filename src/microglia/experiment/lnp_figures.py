@@ -15,6 +15,7 @@ from microglia.lyapunov.gain import estimate_gains
 from microglia.lyapunov.graph import Array, ends
 from microglia.lyapunov.linearisation import linearise
 from microglia.lyapunov.sparsify import tau_s
+from microglia.lyapunov.streams import stream
 from microglia.report.chart import Axis, Chart, Series
 from microglia.report.charts import told_apart
 from microglia.report.content import Figure
@@ -152,14 +153,14 @@ def _histogram(title: str, hint: str, values: Mapping[str, Array], x: str) -> Fi
 def _eigenvalues(pair: Mapping[str, RecurrentNetwork], seed: int) -> Figure:
     series = []
     for name, net in pair.items():
-        gains = estimate_gains(net, generator=np.random.default_rng([seed, 5])).gain
+        gains = estimate_gains(net, generator=stream(seed, "gains")).gain
         linear = linearise(net.weights, net.tau_m, tau_s=tau_s(net), gains=gains)
         values = np.linalg.eigvals(linear.effective.toarray())
         series.append(Series(name, values.real.tolist(), values.imag.tolist(), line="", small=True))
     return Figure(
         "Eigenvalues",
-        "Of the weights times each neuron's gain: the linearised network is stable where all lie "
-        "left of 1.",
+        "Of the weights times each neuron's gain: with equal time constants the linearised network "
+        "is stable where all lie left of 1.",
         Chart(
             [
                 replace(series[0], colour="--muted", symbol="circle-open"),

@@ -30,6 +30,7 @@ from microglia.experiment.trial import (
 from microglia.methods import method_named
 from microglia.metrics import Figures, measure
 from microglia.report import Table, write_report
+from microglia.report.table import rows_of
 
 REPORT, FIGURES, SCORES = "report.html", "figures.json", "scores.json"
 
@@ -134,16 +135,7 @@ def _finished(config: RunConfig, directory: Path) -> Run:
         results = Path(config.output.results)
         if record not in read_lines(results):
             _append(results, record)
-    return Run(directory, config, _table(_rows(record["table"])), record)
-
-
-def _rows(record: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
-    """The figures of each network and seed, from a table's record."""
-    rows = {}
-    for name, figures in record["rows"].items():
-        seeds = max(len(figure["values"]) for figure in figures.values())
-        rows[name] = [{k: f["values"][i] for k, f in figures.items()} for i in range(seeds)]
-    return rows
+    return Run(directory, config, _table(rows_of(record["table"])), record)
 
 
 def _dense_alone(bench: Bench, seed: int) -> dict[str, Trial]:

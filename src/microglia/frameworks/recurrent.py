@@ -62,6 +62,8 @@ class RecurrentNetwork:
         N = self.weights.shape[0]
         if self.weights.shape != (N, N):
             raise ConfigError(f"weights: wanted a square matrix, got {self.weights.shape}")
+        if not N:
+            raise ConfigError("weights: wanted at least one neuron, got a matrix of none")
         if self.bias is None:
             object.__setattr__(self, "bias", np.zeros(N))
         if self.threshold is None:

@@ -8,6 +8,7 @@ from microglia.lyapunov.neurons import NeuronExponents, neuron_exponents
 from microglia.lyapunov.prune import Pruned, lyapunov_noise_pruning, prune_recurrent
 from microglia.lyapunov.smooth import RateNetwork, SmoothMap
 from microglia.lyapunov.spectrum import Spectrum
+from microglia.lyapunov.stability import Stability, linear_stability
 
 __all__ = [
     "Calibrated",
@@ -17,7 +18,9 @@ __all__ = [
     "RateNetwork",
     "SmoothMap",
     "Spectrum",
+    "Stability",
     "calibrate_gain",
+    "linear_stability",
     "lyapunov_noise_pruning",
     "lyapunov_spectrum",
     "memory_capacity",

@@ -20,9 +20,11 @@ def spectral_abscissa(matrix: sparse.csr_array) -> float:
     """
     graph = matrix.copy()
     graph.eliminate_zeros()
-    found = float(matrix.diagonal().max(initial=-np.inf))
     count, label = csgraph.connected_components(graph, directed=True, connection="strong")
-    members = np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1])
+    sizes = np.bincount(label)
+    alone = matrix.diagonal()[sizes[label] == 1]
+    found = float(alone.max(initial=-np.inf))
+    members = np.split(np.argsort(label, kind="stable"), np.cumsum(sizes)[:-1])
     for neurons in members:
         if len(neurons) > 1:
             block = graph if count == 1 else graph[neurons][:, neurons]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from microglia.errors import ConfigError, nearest
+from microglia.errors import ConfigError, is_number, is_whole, nearest
 from microglia.lyapunov.betweenness import Criterion
 from microglia.lyapunov.covariance import Method as CovarianceMethod
 from microglia.lyapunov.delocalise import Candidates
@@ -58,14 +58,16 @@ class LNPConfig:
     def __post_init__(self) -> None:
         for name in ("sparsity", "neurons"):
             value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ConfigError(f"{name}: wanted a fraction in [0, 1), got {value}")
+            if not is_number(value) or not 0 <= value < 1:
+                raise ConfigError(f"{name}: wanted a fraction in [0, 1), got {value!r}")
         for name in ("rounds", "evaluations"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name}: wanted a whole number of at least 1, got {value}")
-        if not math.isfinite(self.eta):
-            raise ConfigError(f"eta: wanted a finite number, got {self.eta}")
+            if not is_whole(value) or value < 1:
+                raise ConfigError(f"{name}: wanted a whole number of at least 1, got {value!r}")
+        if not is_number(self.eta) or not math.isfinite(self.eta):
+            raise ConfigError(f"eta: wanted a finite number, got {self.eta!r}")
+        if not isinstance(self.stratified, bool):
+            raise ConfigError(f"stratified: wanted True or False, got {self.stratified!r}")
         for name, words in _WORDS.items():
             value = getattr(self, name)
             if value not in words:

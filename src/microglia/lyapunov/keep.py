@@ -60,7 +60,8 @@ def keep_scores(
     W = synapses(weights)
     if reading not in get_args(Reading):
         raise ConfigError(f"reading: '{reading}'?{nearest(reading, list(get_args(Reading)))}")
-    if not np.array_equal(W.indices, linear.effective.indices):
+    of = linear.effective
+    if not (np.array_equal(W.indices, of.indices) and np.array_equal(W.indptr, of.indptr)):
         raise ConfigError("linear: wanted the linearisation of these weights, got another's")
     size: Array = np.abs(W.data)
     if reading == "weight":

@@ -21,17 +21,24 @@ from microglia.lyapunov.memory import memory_capacity
 from microglia.lyapunov.reach import cut_off
 from microglia.lyapunov.sampling import pruned
 from microglia.lyapunov.sparsify import draw, fed, tau_s, worth
+from microglia.lyapunov.stability import linear_stability
 from microglia.lyapunov.timescales import retune_time_constants
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step done: its name, what is left, and what there is to say."""
+    """One step done: its name, what is left, and what there is to say.
+
+    `reach` and `abscissa` (1/s) tell how stable what is left is; see `Stability`. None in files of
+    networks that were pruned before it was looked at.
+    """
 
     name: str
     neurons: int
     synapses: int
     said: str
+    reach: float | None = None
+    abscissa: float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,6 +68,13 @@ class Pruned:
         step = Step(name, len(network), network.weights.nnz, said)
         return replace(self, network=network, steps=(*self.steps, step), **changes)  # type: ignore[arg-type]
 
+    def judged(self, seed: int) -> Pruned:
+        """With the stability of what the last step left."""
+        found, last = linear_stability(self.network, seed=seed), self.steps[-1]
+        said = f"{last.said}; {found}"
+        step = replace(last, said=said, reach=found.reach, abscissa=found.abscissa)
+        return replace(self, steps=(*self.steps[:-1], step))
+
 
 def lyapunov_noise_pruning(
     network: RecurrentNetwork,
@@ -82,6 +96,10 @@ def lyapunov_noise_pruning(
     step III adds to them. Neurons with input stay, unless all have it. Step I leaves as many
     synapses as II is expected to take along, (1 − neurons)⁻² times the budget; then they are
     thinned or filled up to it.
+
+    After each step the network is linearised anew, and the step says whether it is stable, near
+    instability (`stability.MARGIN`) or unstable. Nothing is changed for it: a gain that memory
+    capacity likes best may lie near the edge.
 
     The four steps, their order and aims are the paper's; every formula is a reconstruction, and the
     gain this library's.
@@ -116,7 +134,7 @@ def lyapunov_noise_pruning(
     for number, step in enumerate(steps):
         if number < len(state.steps):
             continue
-        state = step(state, np.random.default_rng([seed, number]))
+        state = step(state, np.random.default_rng([seed, number])).judged(seed)
         yield state
 
 

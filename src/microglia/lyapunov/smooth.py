@@ -47,6 +47,8 @@ class RateNetwork:
         N = self.weights.shape[0]
         if self.weights.shape != (N, N):
             raise ConfigError(f"weights: wanted a square matrix, got {self.weights.shape}")
+        if not N:
+            raise ConfigError("weights: wanted at least one unit, got a matrix of none")
         tau = np.asarray(self.tau, float)
         object.__setattr__(self, "tau", np.full(N, tau) if tau.ndim == 0 else tau)
         object.__setattr__(self, "bias", np.zeros(N) if self.bias is None else self.bias)

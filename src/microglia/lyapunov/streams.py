@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-Purpose = Literal["state", "directions", "probes", "input"]
+Purpose = Literal["state", "directions", "probes", "input", "gains"]
 
 LYAPUNOV = 0x6C79  # sets these streams apart from all others
 

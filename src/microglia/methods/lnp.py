@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,7 +34,9 @@ class LNP(WeightPruner):
     Lyapunov rates of the two neurons (`lyapunov.keep.keep_scores` has this and other readings).
     Then, if asked, the neurons of lowest betweenness go. Every recurrent layer of SpikingJelly,
     snnTorch, or registered by `register_recurrent(..., weight=...)`, whose synapses are a dense
-    parameter, is pruned at the same sparsity; nothing else of the network is touched.
+    parameter, is pruned at the same sparsity; nothing else of the network is touched. A layer that
+    the network uses twice has its synapses once; of layers inside each other that have one weight
+    the outer says what the network is.
 
     Units are the recurrent synapses: the weights that aren't zero, without the input's columns of a
     joint weight, and without a reset that a layer's reader writes as synapses. A weight that was
@@ -58,7 +61,8 @@ class LNP(WeightPruner):
 
     Raises:
         ConfigError: no recurrence; a layer that is silent or saturated under the drive; a budget
-            that the neurons which stay can't fill.
+            that the neurons which stay can't fill; layers that share a weight, or one inside
+            another that has another.
 
     Source: Chakraborty et al., ICLR 2024.
     """
@@ -144,34 +148,43 @@ class LNP(WeightPruner):
 
     def _worth(self, name: str, seed: int) -> Worth:
         layer = self._layers[name]
-        try:
+        with _naming(name, f" (drive={self._drive:g})"):
             generator = np.random.default_rng([seed, 0])
             return worth(layer.network, self.config, generator, besides=layer.besides)
-        except ConfigError as error:
-            raise ConfigError(f"{name}: {error} (drive={self._drive:g})") from None
 
     def _draw(self, name: str, worth: Worth, stay: int, seed: int) -> Left:
         network = self._layers[name].network
-        return draw(
-            network,
-            worth,
-            self.config,
-            np.random.default_rng([seed, 1]),
-            synapses_left=stay,
-            neurons_left=max(1, len(network) - round(self.config.neurons * len(network))),
-        )
+        with _naming(name):
+            return draw(
+                network,
+                worth,
+                self.config,
+                np.random.default_rng([seed, 1]),
+                synapses_left=stay,
+                neurons_left=max(1, len(network) - round(self.config.neurons * len(network))),
+            )
 
     @torch.no_grad()
     def _multiply(self, name: str, left: Left) -> None:
         """The synapses that stay, times their one gain."""
         layer = self._layers[name]
         small = layer.network.with_weights(thin(layer.network.weights, left.kept))
-        gain = calibrate_gain(
-            small,
-            layer.network,
-            by=self.config.calibrate,
-            metric=lambda network: memory_capacity(layer.acting(network)),
-        ).gain
+        with _naming(name):
+            gain = calibrate_gain(
+                small,
+                layer.network,
+                by=self.config.calibrate,
+                metric=lambda network: memory_capacity(layer.acting(network)),
+            ).gain
         if gain != 1:
             weight = self.masks.weights[name]
             weight[layer.units.to(weight.device)] *= gain
+
+
+@contextmanager
+def _naming(layer: str, hint: str = "") -> Iterator[None]:
+    """Errors of the steps say which layer they came upon."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{layer}: {error}{hint}") from None

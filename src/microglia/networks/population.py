@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from microglia.errors import ConfigError
+from microglia.errors import ConfigError, is_number, is_whole
 from microglia.frameworks import RecurrentNetwork
 from microglia.networks.wiring import Distance, Edges, SmallWorld, long_range
 
@@ -29,8 +29,10 @@ class Gamma:
     def __post_init__(self) -> None:
         for name in ("mean", "shape"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < np.inf:
-                raise ConfigError(f"{name}: a time constant's {name} is above 0, got {value}")
+            if name == "shape" and value is None:
+                continue
+            if not is_number(value) or not 0 < value < np.inf:
+                raise ConfigError(f"{name}: a time constant's {name} is above 0, got {value!r}")
 
     def draw(self, N: int, rng: np.random.Generator) -> Array:
         if self.shape is None:
@@ -87,20 +89,26 @@ class HRSNNConfig:
     def __post_init__(self) -> None:
         for name in ("neurons", "inputs"):
             value, least = getattr(self, name), 1 if name == "neurons" else 0
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(f"{name}: a whole number from {least} on expected, got {value}")
+            if not is_whole(value) or value < least:
+                raise ConfigError(f"{name}: a whole number from {least} on expected, got {value!r}")
         for name in ("inhibitory", "fed"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}: a fraction expected, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not is_number(value) or not 0 <= value <= 1:
+                raise ConfigError(f"{name}: a fraction expected, got {value!r}")
         for name in ("weight", "g", "sigma", "input_weight", "refractory"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise ConfigError(
-                    f"{name}: a finite number of at least 0 expected, got {getattr(self, name)}"
-                )
-        if not np.isfinite(self.bias):
-            raise ConfigError(f"bias: a finite number expected, got {self.bias}")
-        if not 0 < self.dt < np.inf:
-            raise ConfigError(f"dt: a time above 0 expected, got {self.dt}")
+            value = getattr(self, name)
+            if not is_number(value) or not 0 <= value < np.inf:
+                raise ConfigError(f"{name}: a finite number of at least 0 expected, got {value!r}")
+        if not is_number(self.bias) or not np.isfinite(self.bias):
+            raise ConfigError(f"bias: a finite number expected, got {self.bias!r}")
+        if not is_number(self.dt) or not 0 < self.dt < np.inf:
+            raise ConfigError(f"dt: a time above 0 expected, got {self.dt!r}")
+        if not isinstance(self.wiring, (SmallWorld, Distance)):
+            raise ConfigError(f"wiring: SmallWorld or Distance expected, got {self.wiring!r}")
+        if not isinstance(self.tau_m, Gamma) or not isinstance(self.tau_s, (Gamma, type(None))):
+            raise ConfigError(
+                f"tau_m, tau_s: Gamma(mean, shape) expected, got {self.tau_m!r} and {self.tau_s!r}"
+            )
         if self.reset not in ("zero", "subtract"):
             raise ConfigError(f"reset: 'zero' or 'subtract' expected, got {self.reset!r}")
 
@@ -128,8 +136,8 @@ class CHRSNNConfig:
     def __post_init__(self) -> None:
         if len(self.clusters) < 2:
             raise ConfigError(f"clusters: at least 2 expected, got {len(self.clusters)}")
-        if not 0 <= self.long_range < 1:
-            raise ConfigError(f"long_range: a fraction below 1 expected, got {self.long_range}")
+        if not is_number(self.long_range) or not 0 <= self.long_range < 1:
+            raise ConfigError(f"long_range: a fraction below 1 expected, got {self.long_range!r}")
         for name in ("inputs", "reset", "refractory", "dt"):
             values = {getattr(c, name) for c in self.clusters}
             if len(values) > 1:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from microglia.errors import ConfigError
+from microglia.errors import ConfigError, is_number
 
 
 def filtered(spikes: Tensor, tau: float, *, dt: float, start: Tensor | None = None) -> Tensor:
@@ -16,14 +16,18 @@ def filtered(spikes: Tensor, tau: float, *, dt: float, start: Tensor | None = No
     ``start`` is r[−1] [N, neurons], 0 where it is None; ``tau`` and ``dt`` are in seconds. Raises
     ConfigError where one isn't above 0.
     """
-    if not (tau > 0 and dt > 0):
-        raise ConfigError(f"filtered: times above 0 expected, got tau = {tau} and dt = {dt}")
+    _check_times(tau, dt)
     kept, traces = math.exp(-dt / tau), []
     trace = torch.zeros_like(spikes[0]) if start is None else start
     for s in spikes:
         trace = kept * trace + s
         traces.append(trace)
     return torch.stack(traces)
+
+
+def _check_times(tau: float, dt: float) -> None:
+    if not (is_number(tau) and is_number(dt) and 0 < tau < math.inf and 0 < dt < math.inf):
+        raise ConfigError(f"tau, dt: finite times above 0 expected, got {tau!r} and {dt!r}")
 
 
 class SpikeReadout(nn.Module):
@@ -37,6 +41,7 @@ class SpikeReadout(nn.Module):
         self, neurons: int, classes: int, *, tau: float | None = None, dt: float = 1e-3
     ) -> None:
         super().__init__()
+        _check_times(1.0 if tau is None else tau, dt)
         self.tau, self.dt = tau, dt
         self.linear = nn.Linear(neurons, classes)
 

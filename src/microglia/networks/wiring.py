@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from microglia.errors import ConfigError
+from microglia.errors import ConfigError, is_number, is_whole
 
 Array = NDArray[Any]
 Edges = tuple[Array, Array]  # postsynaptic and presynaptic neurons [E] each
@@ -30,10 +30,12 @@ class SmallWorld:
     rewiring: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.neighbours < 1:
-            raise ConfigError(f"neighbours: at least 1 expected, got {self.neighbours}")
-        if not 0 <= self.rewiring <= 1:
-            raise ConfigError(f"rewiring: a probability expected, got {self.rewiring}")
+        if not is_whole(self.neighbours) or self.neighbours < 1:
+            raise ConfigError(
+                f"neighbours: a whole number of at least 1 expected, got {self.neighbours!r}"
+            )
+        if not is_number(self.rewiring) or not 0 <= self.rewiring <= 1:
+            raise ConfigError(f"rewiring: a probability expected, got {self.rewiring!r}")
 
     def draw(self, inhibitory: Array, rng: np.random.Generator) -> Edges:
         """Synapses of ``len(inhibitory)`` neurons."""
@@ -76,11 +78,12 @@ class Distance:
     sides: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        if not self.reach > 0:
-            raise ConfigError(f"reach: a length above 0 expected, got {self.reach}")
+        if not is_number(self.reach) or not 0 < self.reach < np.inf:
+            raise ConfigError(f"reach: a length above 0 expected, got {self.reach!r}")
         for name in ("ee", "ei", "ie", "ii"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}: a probability expected, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not is_number(value) or not 0 <= value <= 1:
+                raise ConfigError(f"{name}: a probability expected, got {value!r}")
 
     def positions(self, N: int) -> Array:
         """Where the neurons stand [N, 3]."""

@@ -103,3 +103,15 @@ class Table:
                 for network in self.rows
             },
         }
+
+
+def rows_of(record: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
+    """A table's rows from what `Table.to_dict` wrote; which seeds lack a figure isn't in it."""
+    rows = {}
+    for network, figures in record["rows"].items():
+        seeds = max(len(figure["values"]) for figure in figures.values())
+        rows[network] = [
+            {k: f["values"][i] for k, f in figures.items() if i < len(f["values"])}
+            for i in range(seeds)
+        ]
+    return rows

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from microglia.errors import ConfigError, is_number, is_whole
+
 Array = NDArray[Any]
 
 
@@ -78,7 +80,14 @@ class Simulation:
 
         Of every `every`-th step alone, the last one of each run: [T // every, (B,) N]. `tau` and
         `dt` are in seconds; `start` is r[−1] [(B,) N], 0 where it is None.
+
+        Raises:
+            ConfigError: a time that isn't above 0, or `every` that isn't a whole number from 1 on.
         """
+        if not (is_number(tau) and is_number(dt) and 0 < tau < np.inf and 0 < dt < np.inf):
+            raise ConfigError(f"tau, dt: finite times above 0 expected, got {tau!r} and {dt!r}")
+        if not is_whole(every) or every < 1:
+            raise ConfigError(f"every: a whole number from 1 on expected, got {every!r}")
         T, B, N = self.shape
         kept = float(np.exp(-dt / tau))
         ends = np.searchsorted(self.steps, np.arange(T + 1))

@@ -48,10 +48,10 @@ def recurrences(model: nn.Module, *, dt: float, drive: float) -> dict[str, Recur
 
     Raises:
         ConfigError: there is none, or one that can't be read, or whose reader takes its weight for
-            another matrix than it is.
+            another matrix than it is; or two that can't be pruned apart.
     """
     found = {}
-    for path, weight in recurrent_weights(model).items():
+    for path, weight in _apart(model).items():
         layer = model.get_submodule(path)
         name = f"{path}.{weight.name}".lstrip(".")
         try:
@@ -60,6 +60,31 @@ def recurrences(model: nn.Module, *, dt: float, drive: float) -> dict[str, Recur
             raise ConfigError(f"{path or type(model).__name__}: {error}") from None
     if not found:
         raise ConfigError(_nothing(model))
+    return found
+
+
+def _apart(model: nn.Module) -> dict[str, RecurrentWeight]:
+    """The recurrent layers by module name, each with a weight of its own.
+
+    Of two that have one weight, one inside the other, the outer knows what is around the inner.
+    """
+    found: dict[str, RecurrentWeight] = {}
+    owner: dict[int, str] = {}
+    for path, weight in recurrent_weights(model).items():  # the outer before the inner
+        first = owner.setdefault(id(model.get_submodule(path).get_parameter(weight.name)), path)
+        outer = next((p for p in found if not p or path.startswith(f"{p}.")), None)
+        if outer is None and first == path:
+            found[path] = weight
+        elif outer is None:
+            raise ConfigError(
+                f"{path}: has the weight of '{first}', and what is worth keeping in one layer may "
+                "not be in the other; give each its own, or use one layer twice"
+            )
+        elif first != outer:
+            raise ConfigError(
+                f"{path}: stands inside '{outer or type(model).__name__}', a recurrent layer with "
+                "another weight; register_recurrent the outer with the inner's weight, or with none"
+            )
     return found
 
 
@@ -83,13 +108,14 @@ def _read(
     post, pre = P.cpu().numpy().nonzero()
     W = _values(whole.weights - besides, post, pre)
     half = _values(read(P.tril()).weights - besides, post, pre)
-    if not np.allclose(half, np.where(pre <= post, W, 0.0), atol=1e-6 * np.abs(W).max(initial=0)):
+    if not len(W):
+        raise ConfigError(f"{weight.name}: it is zero throughout, there is no recurrence to prune")
+    lower = np.where(pre <= post, W, 0.0)
+    if not (W.all() and np.allclose(half, lower, atol=1e-6 * np.abs(W).max())):
         raise ConfigError(
             f"{weight.name}: row i was said to be the synapses into neuron i, but the network that "
             "is read has them elsewhere; give register_recurrent the weight that W is made of"
         )
-    if not len(W):
-        raise ConfigError(f"{weight.name}: it is zero throughout, there is no recurrence to prune")
     synapses = sparse.csr_array((W, (post, pre)), shape=P.shape)
     inputs = None if whole.inputs is None else whole.inputs * drive
     return Recurrence(
