@@ -79,13 +79,14 @@ def test_the_dense_network_is_taught_where_its_job_left_none(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("small")
-def test_the_least_active_on_the_task_go(tmp_path: Path) -> None:
-    after = job("after", 10)
+@pytest.mark.parametrize("seed", [10, 11, 12])
+def test_the_least_active_on_the_task_go(tmp_path: Path, seed: int) -> None:
+    after = job("after", seed)
     run_jobs([after], results=tmp_path / "r.jsonl", folder=tmp_path)
     dense, left = (
-        load_pruned(tmp_path / one.name / NETWORK).network for one in (job(DENSE, 10), after)
+        load_pruned(tmp_path / one.name / NETWORK).network for one in (job(DENSE, seed), after)
     )
-    rates = replace(after._task(), scale=None).rates(dense, 10)
+    rates = replace(after._task(), scale=None).rates(dense, seed)
     stays = np.isin(np.float32(dense.tau_m), np.float32(left.tau_m))
     hears = np.asarray(abs(dense.inputs).sum(1)).ravel() > 0  # type: ignore[arg-type]
     for kind in (True, False):
@@ -105,7 +106,9 @@ def each(label: str, seed: int) -> EachTaskJob:
 
 
 @pytest.mark.usefixtures("small")
-def test_each_task_has_a_network_of_its_own(tmp_path: Path) -> None:
+def test_each_task_has_a_network_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dense = SMALL.draw(10)
     first, second = (WITH_DATA[task].rates(dense, 10) for task in ("digits", "lorenz"))
     budget = each("magnitude, by each task", 10).budget
@@ -124,7 +127,16 @@ def test_each_task_has_a_network_of_its_own(tmp_path: Path) -> None:
         gains=(),
     )
     jobs = [together, each("magnitude, by each task", 10), job(DENSE, 10), job(LNP, 10)]
+    met = {}
+
+    def asked(task: str, network: Any, seed: int, *, brief: bool) -> dict[str, Any]:
+        met[task] = network
+        return reservoir_job.asked(task, network, seed, brief=brief)
+
+    monkeypatch.setattr(each_task_job, "asked", asked)
     records = run_jobs(jobs, results=tmp_path / "r.jsonl", folder=tmp_path)
+    assert np.array_equal(met["digits"].tau_m, one.tau_m)
+    assert np.array_equal(met["lorenz"].tau_m, other.tau_m)
     assert list(records[1]["figures"]) == [CALIBRATED]
     assert set(records[1]["gains"]) == {"digits", "lorenz"}
     text = lnp_tables.tables(read_results(tmp_path / "r.jsonl").values())

@@ -135,27 +135,26 @@ def test_timing_shares_out_what_each_neuron_hears(seed: int) -> None:
 
 
 def test_timing_prefers_what_came_just_before() -> None:
-    """Of two neurons that one hears, equally strong, the one that fires before it gains."""
+    """Of neurons that one hears, equally strong, the one that fires before it gains; one that fires
+    with it is heard a step later, and loses."""
     from scipy import sparse
 
-    weights = np.zeros((3, 3))
-    weights[2, :2] = 0.3  # too weak to make it fire
-    inputs = 40.0 * np.eye(3)
+    weights = np.zeros((4, 4))
+    weights[3, :3] = 0.3  # too weak to make it fire
     net = RecurrentNetwork(
         weights=sparse.csr_array(weights),
-        tau_m=np.full(3, 0.02),
+        tau_m=np.full(4, 0.02),
         tau_s=None,
-        inputs=sparse.csr_array(inputs),
+        inputs=sparse.csr_array(40.0 * np.eye(4)),
     )
-    drive = np.zeros((40, 1, 3))
-    drive[5::20, 0, 0] = 1.0  # before
-    drive[8::20, 0, 2] = 1.0
-    drive[11::20, 0, 1] = 1.0  # after
-    assert simulate(net, drive).raster().sum() == 6
+    drive = np.zeros((40, 1, 4))
+    for neuron, step in enumerate((5, 11, 8, 8)):  # before, after, with it, itself
+        drive[step::20, 0, neuron] = 1.0
+    assert simulate(net, drive).raster().sum() == 8
     config = PairSTDPConfig(potentiation=0.1, depression=0.1, tau_plus=5.0, tau_minus=5.0)
     after = learn_by_timing(net, [drive], Timing(hold=1e-3), config=config).weights.toarray()
-    assert after[2, 0] > 0.3 > after[2, 1]
-    assert after[2].sum() == pytest.approx(0.6)
+    assert after[3, 0] > 0.3 > max(after[3, 1], after[3, 2])
+    assert after[3].sum() == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
