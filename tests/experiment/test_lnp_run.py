@@ -279,7 +279,7 @@ def reservoir(recurrent: bool) -> RecurrentNetwork:
 
 
 def test_a_forecast_beats_persistence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("microglia.experiment.forecast.TRAIN", 600)
+    monkeypatch.setattr("microglia.experiment.forecast.POINTS", 1300)
     found = forecast_lorenz(reservoir(True))
     assert found.error < 0.156  # of the last point, for the next
     assert found.horizon > 0.05

@@ -11,7 +11,7 @@ from reservoirs import network, saturated, silent
 from microglia.errors import ConfigError, DataError
 from microglia.simulation import Readout
 from microglia.tasks import forecast
-from microglia.tasks.forecast import Forecaster, _free
+from microglia.tasks.forecast import Fitted, Forecaster, _free
 from microglia.tasks.reservoir import Activity, Position, Timing, fed, present
 
 TIMING = Timing(hold=0.005)
@@ -80,11 +80,15 @@ def test_running_free_is_a_step_after_the_other(seed: int) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_free_run_is_valid_as_long_as_it_is_the_truth(seed: int) -> None:
     forecaster, position, value = some_forecaster(seed)
+
+    def fitted(truth: np.ndarray) -> Fitted:
+        return Fitted(forecaster, {}, position, value, truth)
+
     truth = np.stack(list(islice(forecaster.run_free(position, value), 12)))
-    assert (_free(forecaster, position, value, truth, threshold=0.4) == 12).all()
+    assert (_free(fitted(truth), threshold=0.4) == 12).all()
     for b, t in enumerate((0, 4, 7)):
         truth[t:, b] += 5.0
-    assert _free(forecaster, position, value, truth, threshold=0.4).tolist() == [0, 4, 7]
+    assert _free(fitted(truth), threshold=0.4).tolist() == [0, 4, 7]
 
 
 def test_what_cannot_be_forecast_is_said() -> None:

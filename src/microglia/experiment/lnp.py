@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -102,6 +102,7 @@ def prune_recurrent_run(
         return _finished(config, path, say)
     with _working(config, path, resume=resume) as work:
         drawn = {seed: config.network.draw(seed) for seed in config.seeds}
+        _check_task(config, drawn.values())
         pruned = {seed: _pruned(config, drawn[seed], seed, work, say) for seed in config.seeds}
         rows: dict[str, list[dict[str, float]]] = {}
         forecasts: dict[str, Forecast] = {}
@@ -138,6 +139,14 @@ def _finished(config: LNPRun, path: Path, say: Say) -> LNPDone:
     record = json.loads((path / TABLE).read_text(encoding="utf-8"))
     rows = rows_of(record["table"])
     return LNPDone(path, Table(COLUMNS, rows, reference=DENSE, titles=TITLES))
+
+
+def _check_task(config: LNPRun, networks: Iterable[RecurrentNetwork]) -> None:
+    channels = {0 if net.inputs is None else net.inputs.shape[1] for net in networks}
+    if config.task == "lorenz" and channels != {3}:
+        raise ConfigError(
+            f"task: Lorenz' system has x, y, z; wanted a network with inputs = 3, got {channels}"
+        )
 
 
 def _names(config: LNPRun) -> list[str]:
@@ -187,8 +196,9 @@ def _row(
     row = figures_of(network, seconds=config.seconds, seed=seed, metric=metric)
     forecast = None
     if config.task == "lorenz":
-        forecast = forecast_lorenz(network, seed=seed)
-        row |= {"error": forecast.error, "horizon": forecast.horizon}
+        with suppress(ConfigError):  # silent or saturated, as its rate tells
+            forecast = forecast_lorenz(network, seed=seed)
+            row |= {"error": forecast.error, "horizon": forecast.horizon}
     text = json.dumps({"row": row, "forecast": _written(forecast)}, allow_nan=False)
     new = file.with_suffix(".new")
     new.write_text(text, encoding="utf-8")

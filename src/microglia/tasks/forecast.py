@@ -90,12 +90,61 @@ def forecast(
         DataError: too few points, a constant, a value that is no number.
         ConfigError: the network is silent or saturated.
     """
-    series = np.asarray(series, np.float64)
-    learn, choose = borders(len(series), washout)
     longest = int(np.ceil(horizon * lyapunov_points))
     if starts < 1 or not lyapunov_points > 0:
         raise ConfigError(f"starts: wanted at least 1, got {starts}; {lyapunov_points=}")
-    if free and len(series) - choose < longest + starts:
+    fitted = fit_forecaster(
+        network,
+        series,
+        timing,
+        starts=starts if free else 0,
+        longest=longest,
+        washout=washout,
+        scale=scale,
+        seed=seed,
+    )
+    figures = dict(fitted.figures)
+    if free:
+        steps = _free(fitted, threshold=threshold)
+        figures["vpt"] = float(steps.mean() / lyapunov_points)
+        figures["vpt_median"] = float(np.median(steps) / lyapunov_points)
+    return figures
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A forecaster, and places of the test part that it may be left to itself from.
+
+    `figures` are nrmse, persistence, rate, synops and readout; `positions` where the network stands
+    after each of B places, `last` [B, V] the points there, and `truth` [T, B, V] those that follow.
+    """
+
+    forecaster: Forecaster
+    figures: dict[str, float]
+    positions: Position
+    last: Array
+    truth: Array
+
+
+def fit_forecaster(
+    network: RecurrentNetwork,
+    series: Array,
+    timing: Timing,
+    *,
+    starts: int,
+    longest: int,
+    washout: int = WASHOUT,
+    scale: float | None = 1.0,
+    seed: int = 0,
+) -> Fitted:
+    """The ridge readout of `forecast`, with `starts` places before `longest` points each.
+
+    Raises:
+        DataError, ConfigError: as `forecast`.
+    """
+    series = np.asarray(series, np.float64)
+    learn, choose = borders(len(series), washout)
+    if starts and len(series) - choose < longest + starts:
         raise DataError(
             f"series: {len(series) - choose} points of the test part are too few for {starts} "
             f"starts and a horizon of {longest}"
@@ -104,7 +153,7 @@ def forecast(
     training = x[washout:learn]
     network = fed(network, x.shape[1], scale=scale, seed=seed)
     activity = Activity()
-    places = np.linspace(choose, len(x) - longest - 1, starts if free else 0).astype(int)
+    places = np.linspace(choose, len(x) - longest - 1, starts).astype(int)
     traces, positions = _whole(network, x, places, timing, activity)
     figures = activity.figures(network)
 
@@ -114,15 +163,13 @@ def forecast(
     readout = fit_ridge(X, Y, held_out=held)
     figures["nrmse"] = nrmse(readout(test), truth)
     figures["persistence"] = nrmse(x[:-1][parts[2]], truth)
-    if free:
-        margin = BEYOND * np.ptp(training, axis=0)
-        low, high = training.min(0) - margin, training.max(0) + margin
-        forecaster = Forecaster(network, readout, timing, low, high)
-        truth = np.stack([x[place + 1 : place + 1 + longest] for place in places], axis=1)
-        steps = _free(forecaster, positions, x[places], truth, threshold=threshold)
-        figures["vpt"] = float(steps.mean() / lyapunov_points)
-        figures["vpt_median"] = float(np.median(steps) / lyapunov_points)
-    return {**figures, "readout": float(readout.weights.size + x.shape[1])}
+    figures["readout"] = float(readout.weights.size + x.shape[1])
+    margin = BEYOND * np.ptp(training, axis=0)
+    low, high = training.min(0) - margin, training.max(0) + margin
+    ahead = places + np.arange(1, longest + 1)[:, None]
+    return Fitted(
+        Forecaster(network, readout, timing, low, high), figures, positions, x[places], x[ahead]
+    )
 
 
 def scaled(series: Array, training: Array) -> Array:
@@ -178,13 +225,13 @@ def _whole(
     return np.concatenate(traces), Position.side_by_side(positions[:-1] or positions)
 
 
-def _free(
-    forecaster: Forecaster, positions: Position, last: Array, truth: Array, *, threshold: float
-) -> Array:
-    """For how many steps each of B forecasts holds [B], of truth [T, B, V]."""
+def _free(fitted: Fitted, *, threshold: float) -> Array:
+    """For how many steps each of B forecasts holds [B]."""
+    truth = fitted.truth
     ones = np.ones(truth.shape[2])  # the series is scaled
     predicted, lost = [], np.zeros(truth.shape[1], bool)
-    for value, came in zip(forecaster.run_free(positions, last), truth, strict=False):
+    free = fitted.forecaster.run_free(fitted.positions, fitted.last)
+    for value, came in zip(free, truth, strict=False):
         predicted.append(value)
         lost |= errors(value, came, ones) > threshold
         if lost.all():
