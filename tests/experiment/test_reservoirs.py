@@ -176,7 +176,8 @@ def test_a_task_that_a_network_fails_on_is_in_its_record(monkeypatch: pytest.Mon
 
 def made(experiment: str, label: str, seed: int, at: dict[str, dict[str, Any]]) -> dict[str, Any]:
     name = f"{experiment}/{label}-seed{seed}"
-    return {"experiment": experiment, "label": label, "seed": seed, "figures": at, "name": name}
+    asked = {"experiment": experiment, "label": label, "seed": seed}
+    return {"kind": "reservoir", **asked, "figures": at, "name": name}
 
 
 def digits(*values: float) -> dict[str, dict[str, Any]]:

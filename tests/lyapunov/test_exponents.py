@@ -14,6 +14,7 @@ from torch import nn
 
 import microglia as mg
 from microglia.errors import ConfigError
+from microglia.frameworks import RecurrentNetwork
 from microglia.lyapunov import RateNetwork, SmoothMap, Spectrum, lyapunov_spectrum
 from microglia.lyapunov.exact import ExactFlow
 from microglia.lyapunov.smooth import RateFlow
@@ -34,6 +35,27 @@ def test_uncoupled_neurons_that_fire_keep_their_phase(synapses: str, refractory:
         if network.tau_s is not None:
             decays = np.sort(-1 / network.tau_s)[::-1]
             np.testing.assert_allclose(np.sort(spectrum.exponents[6:])[::-1], decays, atol=1.0)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_never_fires_adds_no_direction_in_time(seed: int) -> None:
+    """Refractory neurons, half of them silent, for long: a zero for each that fires, and no more;
+    the others at their leaks, in order."""
+    N = 12
+    bias = np.where(np.arange(N) < N // 2, 1.5, 0.5)
+    net = RecurrentNetwork(
+        weights=sparse.csr_array((N, N)),
+        tau_m=np.linspace(0.01, 0.02, N),
+        tau_s=np.full(N, 0.005),
+        bias=bias,
+        refractory=2e-3,
+    )
+    found = lyapunov_spectrum(net, k=2 * N, duration=10.0, seed=seed).exponents
+    assert (np.abs(found) < 0.5).sum() == N // 2
+    assert np.isfinite(found).all()
+    assert (np.diff(found) < 1.0).all()
+    leaks = np.sort(-1 / net.tau_m[N // 2 :])[::-1]
+    assert np.allclose(found[N // 2 : N], leaks, rtol=0.02)
 
 
 def test_a_spiking_network_in_continuous_time_keeps_its_phase_too() -> None:

@@ -339,3 +339,12 @@ def test_settings_out_of_range_are_refused_and_leave_the_network_alone() -> None
             UPR(model, example_input=x, optimizer=optimizer, every=1, until=2, **settings)
         assert list(model.state_dict()) == keys
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_state_with_other_parts_is_refused_before_anything_changes() -> None:
+    with_neurons, without = (Loop(method, "chain", sparsity=0.5).pruner for method in (Both, UPR))
+    for mine, other in ((with_neurons, without), (without, with_neurons)):
+        before = {name: mask.clone() for name, mask in mine.masks.keep().items()}
+        with pytest.raises(mg.ConfigError, match="with other settings"):
+            mine.load_state_dict(other.state_dict())
+        assert all(torch.equal(mask, before[name]) for name, mask in mine.masks.keep().items())

@@ -152,3 +152,25 @@ def test_a_silent_input_is_no_closed_one() -> None:
     x = torch.zeros(2, 2, 8, 8)
     first, *_ = count_operations(model, [(x, torch.zeros(2, dtype=torch.long))]).layers
     assert first.synapses == int(fan_out(model.conv1, x.shape[2:], x.shape[2:]).sum())
+
+
+@pytest.mark.parametrize("pool", [layer.MaxPool2d(2), layer.AvgPool2d(2)])
+def test_masks_that_close_nothing_change_no_count_before_a_pool(pool: nn.Module) -> None:
+    """A mask elsewhere has the shape of a map that a neuron layer sees pooled."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        layer.Conv2d(2, 3, 3, padding=1),
+        neuron.IFNode(v_threshold=0.1),
+        layer.Conv2d(3, 3, 3, padding=1),
+        pool,
+        neuron.IFNode(v_threshold=0.1),
+        layer.Flatten(),
+        layer.Linear(27, 4),
+    )
+    data = [(torch.rand(3, 2, 6, 6), torch.zeros(3, dtype=torch.long))]
+    before = count_operations(model, data, T=1).layers
+    put_mask(model[1], torch.ones(3, 6, 6, dtype=torch.bool))
+    after = count_operations(model, data, T=1).layers
+    assert [(each.synapses, each.accumulates) for each in after] == [
+        (each.synapses, each.accumulates) for each in before
+    ]

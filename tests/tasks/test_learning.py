@@ -105,7 +105,7 @@ def test_the_seed_alone_decides(rule: str) -> None:
 def test_windows_one_after_the_other_are_the_whole(seed: int) -> None:
     rng = np.random.default_rng(seed)
     net = fed(network(seed), 2, seed=seed)
-    reading = Reading(net, rng.standard_normal((62, 3)), np.zeros(3), TIMING)
+    reading = Reading(net, rng.standard_normal((62, 3)), np.zeros(3), TIMING, dampening=0.3)
     values = torch.as_tensor(rng.standard_normal((9, 4, 2)), dtype=torch.float32)
     reading.rest()
     whole = reading(values)
@@ -204,6 +204,7 @@ def test_inputs_of_ones_own_are_kept() -> None:
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
+        ({"dampening": -1.0}, "dampening"),
         ({"epochs": 0}, "epochs"),
         ({"rate": 0.0}, "rate"),
         ({"rate": float("nan")}, "rate"),

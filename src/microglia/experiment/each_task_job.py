@@ -18,6 +18,7 @@ from microglia.experiment.reservoir_job import (
     OTHER_NOISE,
     asked,
     differences,
+    settings_of,
     size_of,
 )
 from microglia.experiment.sparse_networks import Budget
@@ -55,7 +56,7 @@ class EachTaskJob:
         return {
             "network": asdict(HRSNNConfig()),
             **asdict(self.budget),
-            "tasks": list(self.tasks),
+            "tasks": settings_of(self.tasks),
             "for": "each task",
         }
 
@@ -76,7 +77,7 @@ class EachTaskJob:
             figures[task] = asked(task, calibrated.network, self.seed, brief=False)
             gains[task], size = round(calibrated.gain, 6), size_of(sparse, dense)
         return {
-            "kind": "reservoir",
+            "kind": "each task",
             "name": self.name,
             "experiment": self.experiment,
             "label": self.label,

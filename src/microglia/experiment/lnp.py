@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -106,11 +106,15 @@ def prune_recurrent_run(
         pruned = {seed: _pruned(config, drawn[seed], seed, work, say) for seed in config.seeds}
         rows: dict[str, list[dict[str, float]]] = {}
         forecasts: dict[str, Forecast] = {}
+        failures: list[str] = []
         for seed in config.seeds:
             for name in _names(config):
                 row, forecast = _row(config, name, drawn[seed], pruned[seed].network, seed, work)
                 rows.setdefault(name, []).append(row)
-                if forecast is not None and seed == config.seeds[0]:
+                if isinstance(forecast, str):
+                    failures.append(forecast)
+                    say(forecast)
+                elif forecast is not None and seed == config.seeds[0]:
                     forecasts[TITLES.get(name, name)] = forecast
                 say(f"seed {seed}: measured {TITLES.get(name, name)}")
         table = Table(COLUMNS, rows, reference=DENSE, titles=TITLES)
@@ -122,6 +126,7 @@ def prune_recurrent_run(
             save_pruned(one, work / (NETWORK if seed == first else f"{NETWORK}-seed{seed}"))
         say("figures")
         chapter = _chapter(config, drawn[first], pruned, forecasts, table, record)
+        chapter = replace(chapter, missing=[*chapter.missing, *failures])
         write_chapters("Lyapunov noise pruning", [chapter], work / PAGE)
         write_pictures([chapter], work / PICTURES)
         shutil.rmtree(work / SCRATCH)
@@ -183,27 +188,30 @@ def _row(
     small: RecurrentNetwork,
     seed: int,
     work: Path,
-) -> tuple[dict[str, float], Forecast | None]:
-    """The figures of one network, measured once."""
+) -> tuple[dict[str, float], Forecast | str | None]:
+    """The figures of one network, measured once; its forecast, or why there is none."""
     file = work / SCRATCH / f"seed{seed}-{name}.json"
     if file.is_file():
         kept = json.loads(file.read_text(encoding="utf-8"))
-        return kept["row"], _forecast_of(kept["forecast"])
+        return kept["row"], kept.get("failed") or _forecast_of(kept["forecast"])
     metric = _metric(config)
     network = {DENSE: dense, METHOD: small}.get(name) or controlled(
         name, dense, small, config.pruning, seed=seed, metric=metric
     )
     row = figures_of(network, seconds=config.seconds, seed=seed, metric=metric)
-    forecast = None
+    forecast, failed = None, None
     if config.task == "lorenz":
-        with suppress(ConfigError):  # silent or saturated, as its rate tells
+        try:
             forecast = forecast_lorenz(network, seed=seed)
             row |= {"error": forecast.error, "horizon": forecast.horizon}
-    text = json.dumps({"row": row, "forecast": _written(forecast)}, allow_nan=False)
+        except ConfigError as fault:
+            failed = f"Forecast of {TITLES.get(name, name)}, seed {seed}: {fault}."
+    record = {"row": row, "forecast": _written(forecast), "failed": failed}
+    text = json.dumps(record, allow_nan=False)
     new = file.with_suffix(".new")
     new.write_text(text, encoding="utf-8")
     new.replace(file)
-    return row, forecast
+    return row, failed or forecast
 
 
 def _written(forecast: Forecast | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from microglia.experiment.forecast import forecast_lorenz
 from microglia.experiment.job import Record
 from microglia.experiment.lnp_bars import DIGITS, LORENZ, MEMORY, OWN, SYNOPS, Metric, by_seed
 from microglia.experiment.lnp_figures import forecast_figures, network_figures
-from microglia.experiment.lnp_paper import EACH, kept
+from microglia.experiment.lnp_paper import kept
 from microglia.experiment.reservoir_job import CALIBRATED
 from microglia.experiment.seeds import mean_spread
 from microglia.experiment.sparse_networks import Budget
@@ -32,7 +32,7 @@ SHOWN, FRACTION = "R2w", 0.2
 
 def lnp_chapters(records: Iterable[Record]) -> list[Chapter]:
     """What untrained networks are worth against their SynOps, and one of them before and after."""
-    records = [r for r in records if r["kind"] == "reservoir" and r["label"] not in EACH]
+    records = [r for r in records if r["kind"] == "reservoir"]
     if not records:
         return []
     figures = [one for title in WORTH for one in _worth(records, title)]

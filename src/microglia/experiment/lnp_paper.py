@@ -48,13 +48,9 @@ NEURONS = ((0.3, 0.2), (0.57, 0.1))
 """Fractions of neurons removed and of synapses kept."""
 
 
-LNP = "LNP"
-UNTAUGHT: dict[Rule, str] = {
-    "none": "untaught",
-    "timing": "STDP",
-    "timing, heterogeneous": "heterogeneous STDP",
-}
-"""Ways of learning without gradients, and what they are called."""
+LNP, AFTER = "LNP", "taught, pruned by activity, taught"
+STDP: dict[str, Rule] = {"STDP": "timing", "heterogeneous STDP": "timing, heterogeneous"}
+"""Label -> rule, of learning without gradients."""
 EACH = {"magnitude, by each task": "magnitude", "random, by each task": "random"}
 """Label -> rule, of networks whose neurons go by their activity on a task."""
 
@@ -158,11 +154,14 @@ def _trained(seed: int, task: str) -> Iterator[TrainedJob]:
 
     yield job(DENSE, dense)
     yield job(LNP, small)
+    yield job(f"{LNP}, taught twice", small, rounds=2)
     yield job("random", left("random", "random"))
     yield job("magnitude, least active", left("magnitude", "activity"))
-    yield job("after training, by activity", left("magnitude", "activity"), after=True)
-    yield job(f"{DENSE}, time constants alike", dense, alike=True)
-    yield job(f"{LNP}, time constants alike", small, alike=True)
+    yield job(AFTER, left("magnitude", "activity"), after=True)
     for label, budget in ((DENSE, dense), (LNP, small)):
-        for rule, said in UNTAUGHT.items():
+        yield job(f"{label}, time constants alike", budget, alike=True)
+        yield job(f"{label}, untaught", budget, rule="none")
+        if TrainedJob.differs_in_pace(task):
+            yield job(f"{label}, untaught, slow", budget, rule="none", slow=True)
+        for said, rule in STDP.items():
             yield job(f"{label}, {said}", budget, rule=rule)

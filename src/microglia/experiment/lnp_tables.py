@@ -5,57 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from microglia.experiment.job import Record
-from microglia.experiment.lnp_bars import EQUAL, OWN, Metric, bars, by_seed
-from microglia.experiment.lnp_paper import EACH, NONE, REFERENCE
+from microglia.experiment.lnp_bars import EQUAL, OWN, bars, by_seed
+from microglia.experiment.lnp_columns import BASELINES, MEASURES, MORE, Measure
+from microglia.experiment.lnp_paper import NONE, REFERENCE
 from microglia.experiment.statistics import mean_and_spread, paired_difference
 from microglia.experiment.trained_job import DENSE
 from microglia.experiment.trained_tables import one_for_all, trained_tables
 
 RANDOM = "random"
 
-METRICS: dict[str, tuple[Metric, float, int]] = {
-    "digits, %": (("digits", "accuracy"), 100, 1),
-    "digits, logistic, %": (("digits", "logistic"), 100, 1),
-    "memory capacity": (("memory", "capacity"), 1, 2),
-    "Lorenz, 10⁻³": (("lorenz", "nrmse"), 1000, 2),
-    "Lorenz, valid Lyapunov times": (("lorenz", "vpt"), 1, 2),
-    "Lorenz x, 10⁻³": (("lorenz-x", "nrmse"), 1000, 2),
-    "Rössler x, 10⁻³": (("rossler", "nrmse"), 1000, 2),
-    "Mackey-Glass, 10⁻³": (("mackey-glass", "nrmse"), 1000, 1),
-    "λ₁, /s": (("exponents", "lambda_1"), 1, 1),
-    "rate, Hz": (("lorenz", "rate"), 1, 1),
-    "SynOps a step": (("lorenz", "synops"), 1, 0),
-}
-"""Column -> metric, scale and digits."""
-
-MORE: dict[str, tuple[Metric, float, int]] = {
-    "NATOPS, %": (("natops", "accuracy"), 100, 1),
-    "JapaneseVowels, %": (("japanese-vowels", "accuracy"), 100, 1),
-    "PenDigits, %": (("pen-digits", "accuracy"), 100, 1),
-    "CIFAR-10 (JPEG q75), %": (("cifar10", "accuracy"), 100, 1),
-    "wind, 6 h": (("wind", "nrmse_h6"), 1, 3),
-    "ETTh1, 24 h": (("etth1", "nrmse_h24"), 1, 3),
-    "exchange, 24 days": (("exchange", "nrmse_h24"), 1, 3),
-    "Google, 5 days": (("google", "nrmse_h5"), 1, 3),
-}
-"""Of tasks that were asked at the calibrated gain alone."""
-
-BASELINES = (("wind", 6), ("etth1", 24), ("exchange", 24), ("google", 5))
-
 
 def tables(records: Iterable[Record]) -> str:
     """All of them, as Markdown."""
     records = list(records)
     trained = [r for r in records if r["kind"] == "trained"]
-    each = [r for r in records if r["label"] in EACH]
-    records = [r for r in records if r["kind"] == "reservoir" and r["label"] not in EACH]
+    each = [r for r in records if r["kind"] == "each task"]
+    records = [r for r in records if r["kind"] == "reservoir"]
     parts = []
     for experiment in dict.fromkeys(r["experiment"] for r in records):
         for title, points in (("equal Σ|w|, mean of 35 and 80 %", EQUAL), ("own gain", OWN)):
-            columns = METRICS if points == EQUAL else METRICS | MORE
+            columns = MEASURES if points == EQUAL else MEASURES | MORE
             parts.append(_table(records, experiment, title, points, columns))
     parts += [_baselines(records), _bars(records)]
-    parts += [one_for_all(records, each), trained_tables(trained), _failures([*records, *each])]
+    parts += [one_for_all(records, each), trained_tables(trained)]
+    parts += [_failures([*records, *each, *trained])]
     return "\n".join(part for part in parts if part)
 
 
@@ -64,7 +37,7 @@ def _table(
     experiment: str,
     title: str,
     points: Sequence[str],
-    columns: dict[str, tuple[Metric, float, int]],
+    columns: dict[str, Measure],
 ) -> str:
     """Means and their spread; below each rule's the paired difference to random pruning."""
     labels = list(dict.fromkeys(r["label"] for r in records if r["experiment"] == experiment))
@@ -147,8 +120,14 @@ def _failures(records: Sequence[Record]) -> str:
     lines = [
         f"- {record['name']}, gain {point}, {task}: {figures['failed']}"
         for record in records
+        if record["kind"] != "trained"
         for point, tasks in record["figures"].items()
         for task, figures in tasks.items()
         if "failed" in figures
+    ]
+    lines += [
+        f"- {record['name']}: {record['figures']['failed']}"
+        for record in records
+        if "failed" in record["figures"]
     ]
     return "\n".join(["### Failed", "", *lines, ""]) if lines else ""

@@ -82,9 +82,9 @@ def _sources(path: Path) -> Iterable[_Source]:
 
 
 def _of_reservoirs(path: Path) -> bool:
-    """Whether a results file is of untrained recurrent networks, which have tables of their own."""
+    """Whether a results file is of recurrent networks, which have tables of their own."""
     first = next(iter(read_lines(path)), None)
-    return isinstance(first, dict) and first.get("kind") == "reservoir"
+    return isinstance(first, dict) and first.get("kind", "network") != "network"
 
 
 def _of_file(path: Path) -> list[_Source]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.lyapunov import calibrate_gain, memory_capacity
 from microglia.networks import HRSNNConfig
 from microglia.tasks import TASKS, run_task
+from microglia.tasks.suite import WITH_DATA
 
 KEYS = frozenset(
     "kind name experiment label seed date machine python versions commit config network gains "
@@ -76,8 +77,8 @@ class ReservoirJob:
         return {
             "network": _plain(HRSNNConfig()),
             **_plain(self.budget),
-            "tasks": list(self.tasks),
-            "more": list(self.more),
+            "tasks": settings_of(self.tasks),
+            "more": settings_of(self.more),
             "gains": list(self.gains),
         }
 
@@ -126,6 +127,11 @@ class ReservoirJob:
         return {**{f"{part:g}": unit * part for part in self.gains}, CALIBRATED: calibrated}
 
 
+def settings_of(tasks: Iterable[str]) -> dict[str, Any]:
+    """Task -> its settings; those without data have none."""
+    return {task: WITH_DATA[task].settings() if task in WITH_DATA else {} for task in tasks}
+
+
 def asked(task: str, network: RecurrentNetwork, seed: int, *, brief: bool) -> dict[str, Any]:
     """A task's figures, or under "failed" why there are none."""
     try:
@@ -164,5 +170,5 @@ def size_of(sparse: RecurrentNetwork, dense: RecurrentNetwork) -> dict[str, Any]
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    """A config as JSON gives it back."""
+    """A config as a record has it."""
     return dataclasses.asdict(config)

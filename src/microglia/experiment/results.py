@@ -22,6 +22,7 @@ POLL = 2.0
 FORMATS = {
     "network": (KEYS, LATER_KEYS),
     "reservoir": (reservoir_job.KEYS, frozenset[str]()),
+    "each task": (reservoir_job.KEYS, frozenset[str]()),
     "trained": (trained_job.KEYS, frozenset[str]()),
 }
 """What records of each kind have, and what earlier ones lack; without a kind it is a network."""

@@ -84,7 +84,12 @@ class Budget:
             seed: of every random choice.
             metric: what step IV is accepted by.
             rates: [N], what a control's least active neurons go by; under noise if None.
+
+        Raises:
+            ConfigError: rates for a rule that asks none.
         """
+        if rates is not None and (self.rule in READINGS or self.criterion != "activity"):
+            raise ConfigError(f"rates: '{self.rule}' by {self.criterion} asks none")
         if self.rule in CONTROLS:
             return self._control(dense, np.random.default_rng([seed, 7]), rates)
         config = LNPConfig(

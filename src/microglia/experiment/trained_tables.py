@@ -5,29 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from microglia.experiment.job import Record
-from microglia.experiment.lnp_bars import OWN, Metric, by_seed
-from microglia.experiment.lnp_paper import LNP, NEURONS, without
+from microglia.experiment.lnp_bars import OWN, by_seed
+from microglia.experiment.lnp_columns import SCORES, Measure
+from microglia.experiment.lnp_paper import AFTER, LNP, NEURONS, STDP, without
 from microglia.experiment.statistics import mean_and_spread, paired_difference
 
-SCORES: dict[str, tuple[Metric, float, int]] = {
-    "digits, %": (("digits", "accuracy"), 100, 1),
-    "NATOPS, %": (("natops", "accuracy"), 100, 1),
-    "JapaneseVowels, %": (("japanese-vowels", "accuracy"), 100, 1),
-    "PenDigits, %": (("pen-digits", "accuracy"), 100, 1),
-    "CIFAR-10 (JPEG q75), %": (("cifar10", "accuracy"), 100, 1),
-    "Lorenz, 10⁻³": (("lorenz", "nrmse"), 1000, 2),
-    "Lorenz x, 10⁻³": (("lorenz-x", "nrmse"), 1000, 2),
-    "Rössler x, 10⁻³": (("rossler", "nrmse"), 1000, 2),
-    "Mackey-Glass, 10⁻³": (("mackey-glass", "nrmse"), 1000, 1),
-    "wind, 6 h": (("wind", "nrmse_h6"), 1, 3),
-    "ETTh1, 24 h": (("etth1", "nrmse_h24"), 1, 3),
-    "exchange, 24 days": (("exchange", "nrmse_h24"), 1, 3),
-    "Google, 5 days": (("google", "nrmse_h5"), 1, 3),
-}
-"""Task, as a table calls it -> metric, scale and digits. Accuracies rise, errors fall."""
+ONE = {"noise pruning": "I+II", "magnitude, least active in noise": "magnitude, least active"}
+"""Networks that were pruned with no task in sight, and their labels."""
 
-ONE = "I+II"
-"""The label of the network that was pruned with no task in sight."""
+SAME, HETEROGENEOUS = STDP
+PAIRS = (
+    *((LNP, x) for x in ("dense", "random", "magnitude, least active", AFTER)),
+    (f"{LNP}, taught twice", AFTER),
+    *((x, f"{x}, time constants alike") for x in ("dense", LNP)),
+    *((x, f"{x}, untaught") for x in ("dense", LNP)),
+    *((x, f"{x}, untaught, slow") for x in ("dense", LNP)),
+    *((f"{x}, {SAME}", f"{x}, untaught") for x in ("dense", LNP)),
+    *((f"{x}, {HETEROGENEOUS}", f"{x}, {SAME}") for x in ("dense", LNP)),
+)
+"""What is told apart: the first's figures less the second's."""
 
 
 def one_for_all(records: Sequence[Record], each: Sequence[Record]) -> str:
@@ -36,31 +32,38 @@ def one_for_all(records: Sequence[Record], each: Sequence[Record]) -> str:
     if not labels:
         return ""
     experiment = without(*NEURONS[1])
+    rivals = [
+        *((said, list(records), label) for said, label in list(ONE.items())[1:]),
+        *((label, list(each), label) for label in labels),
+    ]
     lines = [
         "### One network for all tasks, against one for each",
         "",
-        f"{experiment.capitalize()}. The network of noise pruning (steps I and II) was pruned with "
-        "no task in sight; the others for each task anew, by which neurons fire least in its "
-        "training part. Own gain; mean ± standard deviation, and the paired difference one − each "
-        "with its 95 % interval.",
+        f"{experiment.capitalize()}. Noise pruning (steps I and II) had no task in sight, nor had "
+        "the network by magnitude and activity in noise; those by each task lost the neurons that "
+        "fire least in its training part. Own gain; mean ± standard deviation, and the paired "
+        "difference noise pruning − this with its 95 % interval.",
         "",
-        "| task | one network | " + " | ".join(f"{x} | one − each" for x in labels) + " | seeds |",
-        "|" + "---|" * (3 + 2 * len(labels)),
+        f"| task | {next(iter(ONE))} | "
+        + " | ".join(f"{said} | noise pruning − this" for said, _, _ in rivals)
+        + " | seeds |",
+        "|" + "---|" * (3 + 2 * len(rivals)),
     ]
-    for task, (metric, scale, digits) in SCORES.items():
-        one = by_seed(records, (experiment, ONE), metric, OWN)
-        rivals = [by_seed(each, (experiment, label), metric, OWN) for label in labels]
-        if not one or not any(rivals):
+    for task, measure in SCORES.items():
+        one = by_seed(records, (experiment, ONE["noise pruning"]), measure[0], OWN)
+        found = [by_seed(those, (experiment, x), measure[0], OWN) for _, those, x in rivals]
+        if not one or not any(found[1:]):
             continue
-        cells = [_mean(one, scale, digits)]
-        for rival in rivals:
-            cells += [_mean(rival, scale, digits), _difference(one, rival, scale, digits)]
-        lines.append(f"| {task} | " + " | ".join(cells) + f" | {len(one)} |")
+        cells = [_mean(one, measure)]
+        for values in found:
+            cells += [_mean(values, measure), _difference(one, values, measure)]
+        paired = len(set(one).intersection(*(values for values in found if values)))
+        lines.append(f"| {task} | " + " | ".join(cells) + f" | {paired} |")
     return "\n".join(lines) + "\n"
 
 
 def trained_tables(records: Sequence[Record]) -> str:
-    """A table for each task; below each network's row the noise-pruned network's difference."""
+    """For each task its networks, and the differences of pairs."""
     return "\n".join(
         _trained(experiment, [r for r in records if r["experiment"] == experiment])
         for experiment in dict.fromkeys(r["experiment"] for r in records)
@@ -69,47 +72,69 @@ def trained_tables(records: Sequence[Record]) -> str:
 
 def _trained(experiment: str, records: Sequence[Record]) -> str:
     task = records[0]["config"]["task"]
-    scores = {name: of for name, of in SCORES.items() if of[0][0] == task}
-    columns: dict[str, tuple[Metric, float, int]] = {
-        **scores,
+    columns: dict[str, Measure] = {
+        **{name: of for name, of in SCORES.items() if of[0][0] == task},
         **({"logistic, %": ((task, "logistic"), 100, 1)} if task != "lorenz" else {}),
         **({"valid Lyapunov times": ((task, "vpt"), 1, 2)} if task == "lorenz" else {}),
         "rate, Hz": ((task, "rate"), 1, 1),
         "SynOps a step": ((task, "synops"), 1, 0),
     }
+    sizes = "hold, ms | neurons | synapses | with the readout | gain | s of learning"
     lines = [
         f"### {experiment.capitalize()}",
         "",
-        "Mean ± standard deviation; LNP − this: paired difference with its 95 % interval.",
+        "Mean ± standard deviation. Every network but the taught one that was pruned is calibrated "
+        "before it learns, that one before it learns again.",
         "",
-        "| | " + " | ".join(columns) + " | neurons | synapses | readout | s of learning | seeds |",
-        "|" + "---|" * (len(columns) + 6),
+        "| | " + " | ".join(columns) + f" | {sizes} | seeds |",
+        "|" + "---|" * (len(columns) + 8),
     ]
     for label in dict.fromkeys(r["label"] for r in records):
-        mine = [r for r in records if r["label"] == label]
-        cells, differences = [], []
-        for (_, name), scale, digits in columns.values():
-            values, lnp = _values(records, label, name), _values(records, LNP, name)
-            cells.append(_mean(values, scale, digits))
-            differences.append(_difference(lnp, values, scale, digits))
-        network = mine[0]["network"]
-        seconds = mean_and_spread([r["training"] for r in mine], digits=0)
-        cells += [f"{network['neurons']}", f"{network['synapses']}"]
-        cells += [f"{mine[0]['figures']['readout']:.0f}", seconds, f"{len(mine)}"]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-        if label != LNP:
-            lines.append("| LNP − this | " + " | ".join(differences) + " | | | | | |")
+        mine = [r for r in records if r["label"] == label and "failed" not in r["figures"]]
+        if not mine:
+            continue
+        network, figures = mine[0]["network"], mine[0]["figures"]
+        cells = [_mean(_values(records, label, m), m) for m in columns.values()]
+        cells += [
+            f"{1e3 * mine[0]['config']['shown']['timing']['hold']:g}",
+            f"{network['neurons']}",
+            f"{network['synapses']}",
+            f"{network['synapses'] + figures['readout']:.0f}",
+            mean_and_spread([r["gain"] for r in mine], digits=1),
+            mean_and_spread([r["training"] for r in mine], digits=0),
+        ]
+        lines.append(f"| {label} | " + " | ".join(cells) + f" | {len(mine)} |")
+    lines += [
+        "",
+        "Paired differences with their 95 % intervals.",
+        "",
+        "| | " + " | ".join(columns) + " |",
+        "|" + "---|" * (len(columns) + 1),
+    ]
+    for a, b in PAIRS:
+        cells = [
+            _difference(_values(records, a, m), _values(records, b, m), m) for m in columns.values()
+        ]
+        if set(cells) != {NOTHING}:
+            lines.append(f"| {a} − {b} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _values(records: Sequence[Record], label: str, name: str) -> dict[int, float]:
-    return {r["seed"]: r["figures"][name] for r in records if r["label"] == label}
+NOTHING = "–"
 
 
-def _mean(values: Mapping[int, float], scale: float, digits: int) -> str:
-    return mean_and_spread(list(values.values()), scale=scale, digits=digits) if values else "–"
+def _values(records: Sequence[Record], label: str, measure: Measure) -> dict[int, float]:
+    (_, name), _, _ = measure
+    mine = [r for r in records if r["label"] == label]
+    return {r["seed"]: r["figures"][name] for r in mine if name in r["figures"]}
 
 
-def _difference(a: Mapping[int, float], b: Mapping[int, float], scale: float, digits: int) -> str:
+def _mean(values: Mapping[int, float], measure: Measure) -> str:
+    _, scale, digits = measure
+    return mean_and_spread(list(values.values()), scale=scale, digits=digits) if values else NOTHING
+
+
+def _difference(a: Mapping[int, float], b: Mapping[int, float], measure: Measure) -> str:
+    _, scale, digits = measure
     found = paired_difference(a, b)
-    return found.text(scale=scale, digits=digits) if found else "–"
+    return found.text(scale=scale, digits=digits) if found else NOTHING

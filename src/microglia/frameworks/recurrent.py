@@ -33,7 +33,8 @@ class RecurrentNetwork:
     Without synaptic time constants I[t] = W S[t−1]. Times are in seconds.
 
     Args:
-        weights: W [N, N], CSR; w_ij leads from neuron j to neuron i.
+        weights: W [N, N], CSR, as which other matrices are taken; w_ij leads from neuron j to
+            neuron i.
         tau_m: membrane time constants [N].
         tau_s: synaptic time constants [N], or None.
         inputs: W_in [N, K], CSR, or None where nothing comes in.
@@ -59,6 +60,10 @@ class RecurrentNetwork:
     dt: float = 1e-3
 
     def __post_init__(self) -> None:
+        for name in ("weights", "inputs"):
+            matrix = getattr(self, name)
+            if matrix is not None and not isinstance(matrix, sparse.csr_array):
+                object.__setattr__(self, name, _csr(name, matrix))
         N = self.weights.shape[0]
         if self.weights.shape != (N, N):
             raise ConfigError(f"weights: wanted a square matrix, got {self.weights.shape}")
@@ -127,6 +132,17 @@ class RecurrentNetwork:
             threshold=rows(self.threshold),
             inhibitory=rows(self.inhibitory),
         )
+
+
+def _csr(name: str, matrix: Any) -> sparse.csr_array:
+    """Of another sparse format, or a dense matrix."""
+    try:
+        found = sparse.csr_array(matrix, dtype=np.float64)
+    except (TypeError, ValueError) as fault:
+        raise ConfigError(f"{name}: wanted a matrix of SciPy or NumPy, got {matrix!r}") from fault
+    if found.ndim != 2:
+        raise ConfigError(f"{name}: wanted a matrix, got shape {found.shape}")
+    return found
 
 
 def from_factors(

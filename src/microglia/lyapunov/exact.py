@@ -52,16 +52,26 @@ class ExactFlow:
         """k random perturbations, as columns; those of the first k' < k are the same k'."""
         N, slots = len(self.network), self._slots
         Z = rng.standard_normal((k, N, slots)).transpose(1, 2, 0).copy()
+        self._only_alive(Z)
+        return Z.reshape(N * slots, k)
+
+    def _only_alive(self, Z: Array) -> None:
+        """Clear what doesn't exist of Z [N, slots, k]: the potential of a refractory neuron and
+        the clock of another.
+
+        Rounding fills these, as when perturbations are made orthonormal; a silent neuron's clock
+        never decays, and in time would be taken for a direction of its own.
+        """
         if self.network.refractory > 0:
             refractory = self._neurons["release"] >= 0
             Z[refractory, 0] = 0
-            Z[~refractory, slots - 1] = 0
-        return Z.reshape(N * slots, k)
+            Z[~refractory, -1] = 0
 
     def advance(self, steps: int) -> None:
         """`steps` steps of the grid, moving the state and `tangent` in place."""
         N, k = len(self.network), self.tangent.shape[1]
         Z = np.ascontiguousarray(self.tangent).reshape(N, self._slots, k)
+        self._only_alive(Z)
         fastest = fastest_rate(self.network)
         limit = int(N * (steps * self.dt * fastest + 2))
         spikes = self._kernels.advance(

@@ -327,6 +327,11 @@ class Pruner(Allotting):
             )
         if state["method"] != self.name:
             raise ConfigError(f"this state is of '{state['method']}', not of '{self.name}'")
+        if set(state["parts"]) != set(self._parts):
+            raise ConfigError(
+                f"this state is of '{self.name}' with other settings: it has "
+                f"{sorted(state['parts'])}, wanted {sorted(self._parts)}"
+            )
         if set(state["masks"]) != set(self.sizes()):
             raise ConfigError("this state is of another network: its groups have other names")
         self.masks.set(state["masks"])

@@ -21,25 +21,24 @@ def openings(model: nn.Module, inputs: Any, forward: Forward) -> Openings:
     """What a network's masks of neurons leave of each layer's map; empty where there are none.
 
     A copy runs once with every open neuron active, which shows the inputs. Each layer's output is a
-    variable of its own in that run, whose gradient shows who sees it. Where a neuron layer sees it
-    pooled, all of it counts as seen.
+    variable of its own in that run, whose gradient shows who sees it. Where anybody sees it in
+    another shape, as pooled, all of it counts as seen: of a pool's ties only one has a gradient.
     """
     masks = neuron_masks(model)
     if not masks or inputs is None:
         return {}
     inputs = tree_map(lambda x: torch.ones_like(x) if isinstance(x, Tensor) else x, inputs)
     inputs = to_device(inputs, device_of(model))
-    run = _Run(fresh_copy(model).eval(), {tuple(mask.shape) for mask in masks.values()})
+    run = _Run(fresh_copy(model).eval())
     with torch.enable_grad():
         outputs = tree_leaves(forward(run.model, inputs))
-        run.seen += [y.sum() for y in outputs if isinstance(y, Tensor) and y.requires_grad]
-        torch.stack(run.seen).sum().backward()
-    return run.result()
+        run.seen += [y for y in outputs if isinstance(y, Tensor) and y.requires_grad]
+        return run.result()
 
 
 class _Run:
-    def __init__(self, model: nn.Module, maps: set[tuple[int, ...]]) -> None:
-        self.model, self.maps = model, maps
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
         self.seen: list[Tensor] = []
         self.inputs: dict[str, Tensor] = {}
         self.outputs: dict[str, Tensor] = {}
@@ -59,7 +58,7 @@ class _Run:
             current, spikes = first_tensor(args), first_tensor(output).detach()
             open_ = 1.0 if mask is None else mask.to(current)
             if current.requires_grad:
-                self.seen.append((current * open_).sum())
+                self.seen.append(current * open_)
             # Uneven numbers, for 1 - 1 would be as silent as a closed neuron.
             spikes = (0.1 + 0.8 * torch.rand_like(spikes)) * open_
             return spikes if isinstance(output, Tensor) else (spikes, *output[1:])
@@ -70,7 +69,7 @@ class _Run:
         def hook(layer: Any, args: Any, kwargs: dict[str, Any], output: Tensor) -> Tensor:
             x, axes = first_tensor((*args, *kwargs.values())), space_axes(layer)
             if x.requires_grad:  # of a layer before, with no neuron in between
-                self.seen.append(x.sum())
+                self.seen.append(x)
             shape = x.shape[x.dim() - axes - 1 :]
             met = (x.detach() != 0).reshape(-1, *shape).any(0)
             self.inputs[name] = self.inputs.get(name, torch.zeros_like(met)) | met
@@ -85,8 +84,17 @@ class _Run:
         found: Openings = {}
         for name, met in self.inputs.items():
             y = self.outputs[name]
-            directly = tuple(y.shape) in self.maps
-            gradient = y.grad if directly else None
-            seen = torch.ones_like(y) if gradient is None else gradient
-            found[name] = met.cpu(), (seen != 0).cpu()
+            same = [x for x in self.seen if x.shape[x.dim() - y.dim() :] == y.shape]
+            others = [x for x in self.seen if x.shape[x.dim() - y.dim() :] != y.shape]
+            seen = self._reach(y, same) | self._reach(y, others).any()
+            found[name] = met.cpu(), seen.cpu()
         return found
+
+    @staticmethod
+    def _reach(y: Tensor, seen: list[Tensor]) -> Tensor:
+        """Which entries of y anything depends on that is seen; boolean, of y's shape."""
+        if not seen:
+            return torch.zeros_like(y, dtype=torch.bool)
+        total = torch.stack([x.sum() for x in seen]).sum()
+        (gradient,) = torch.autograd.grad(total, y, retain_graph=True, allow_unused=True)
+        return torch.zeros_like(y, dtype=torch.bool) if gradient is None else gradient != 0

@@ -25,9 +25,9 @@ def learn_by_timing(
 ) -> RecurrentNetwork:
     """The network after its excitatory recurrent synapses changed by the timing of its spikes.
 
-    Each neuron's excitatory synapses are then scaled back to the sum that they had, or soft bounds
-    would pull all of them to the middle and the network into another state: what is learnt is how
-    the sum is shared out. `config.maximum` is in units of the largest weight.
+    After each batch a neuron's excitatory synapses are scaled back to the sum that they had, or
+    soft bounds would pull all of them to the middle and the network into another state: what is
+    learnt is how the sum is shared out. `config.maximum` is in units of the largest weight.
 
     Args:
         batches: values [P, B, K] that come in, each from rest and held for `timing.hold`.
@@ -39,23 +39,25 @@ def learn_by_timing(
     W = network.weights
     post, pre = ends(W)
     dense = torch.as_tensor(W.toarray())
+    excites = dense > 0
+    sums = dense.where(excites, 0).sum(1)
     largest = float(W.data.max(initial=0.0))
     config = replace(config, maximum=config.maximum * max(largest, np.finfo(float).tiny))
     hold = timing.steps(network)
 
+    def learnt() -> RecurrentNetwork:
+        now = dense.where(excites, 0).sum(1)
+        scale = (sums / now).where(now > 0, 1.0)
+        # In place: these are the numbers that the rule changes. Soft bounds pull back what rises
+        # above the maximum by this.
+        dense.copy_(dense.where(~excites, dense * scale[:, None]))
+        return network.with_weights(same_synapses(W, dense.numpy()[post, pre]))
+
     def run(values: Tensor) -> tuple[Tensor, Tensor]:
-        learnt = network.with_weights(same_synapses(W, dense.numpy()[post, pre]))
-        spikes = simulate(learnt, np.repeat(values.numpy(), hold, axis=0)).raster()
+        spikes = simulate(learnt(), np.repeat(values.numpy(), hold, axis=0)).raster()
         return recurrent_pairs(torch.as_tensor(spikes).to(dense))
 
     train_pair_stdp(
         dense, run, [torch.as_tensor(np.asarray(b, np.float64)) for b in batches], config=config
     )
-    weights = dense.numpy()[post, pre]
-    excites = W.data > 0
-    before, after = (
-        np.bincount(post[excites], w[excites], minlength=len(network)) for w in (W.data, weights)
-    )
-    factor = np.divide(before, after, out=np.ones(len(network)), where=after > 0)
-    weights[excites] *= factor[post[excites]]
-    return network.with_weights(same_synapses(W, weights))
+    return learnt()

@@ -83,8 +83,8 @@ def forecast(
         seed: of the input weights.
 
     Returns:
-        nrmse, persistence (that of repeating the last point), vpt and vpt_median in Lyapunov times,
-        rate, synops, readout (its weights).
+        nrmse, validation (that of the validation part), persistence (that of repeating the last
+        point), vpt and vpt_median in Lyapunov times, rate, synops, readout (its weights).
 
     Raises:
         DataError: too few points, a constant, a value that is no number.
@@ -115,8 +115,9 @@ def forecast(
 class Fitted:
     """A forecaster, and places of the test part that it may be left to itself from.
 
-    `figures` are nrmse, persistence, rate, synops and readout; `positions` where the network stands
-    after each of B places, `last` [B, V] the points there, and `truth` [T, B, V] those that follow.
+    `figures` are nrmse, validation, persistence, rate, synops and readout; `positions` where the
+    network stands after each of B places, `last` [B, V] the points there, and `truth` [T, B, V]
+    those that follow.
     """
 
     forecaster: Forecaster
@@ -162,6 +163,7 @@ def fit_forecaster(
     (X, Y), held, (test, truth) = ((features[part], x[1:][part]) for part in parts)
     readout = fit_ridge(X, Y, held_out=held)
     figures["nrmse"] = nrmse(readout(test), truth)
+    figures["validation"] = nrmse(readout(held[0]), held[1])
     figures["persistence"] = nrmse(x[:-1][parts[2]], truth)
     figures["readout"] = float(readout.weights.size + x.shape[1])
     margin = BEYOND * np.ptp(training, axis=0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,30 @@ Array = NDArray[Any]
 Figures = dict[str, float]
 
 
+class Kind:
+    """What all kinds have in common: settings that a record can tell."""
+
+    def settings(self) -> dict[str, Any]:
+        """All of them, as JSON gives them back; where data come from by name and arguments."""
+        found = {}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if callable(value):
+                arguments = value.args if isinstance(value, partial) else ()
+                name = getattr(value, "func", value).__name__
+                value = " ".join([name, *map(str, arguments)])
+            found[field.name] = _plain(value)
+        return found
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
 @dataclass(frozen=True, kw_only=True)
-class Classification:
+class Classification(Kind):
     """Sequences told apart by the spikes at their end; `scale` as in `classify`."""
 
     data: Callable[[], Labelled]
@@ -47,7 +70,7 @@ class Classification:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecasting:
+class Forecasting(Kind):
     """A chaotic series, of a seed, forecast a step ahead and running free."""
 
     series: Callable[[int], Array]
@@ -84,7 +107,7 @@ class Forecasting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Horizons:
+class Horizons(Kind):
     """A measured series at several horizons; with `changes`, its changes come in."""
 
     series: Callable[[], Array]

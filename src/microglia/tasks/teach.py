@@ -19,9 +19,6 @@ from microglia.training.pair_stdp import PairSTDPConfig
 Array = NDArray[Any]
 Rule = Literal["none", "through time", "timing", "timing, heterogeneous"]
 
-SPREAD = 0.5
-"""Coefficient of variation of STDP's time constants where they are heterogeneous."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
@@ -32,6 +29,11 @@ class Learning:
         timing                  by STDP, one time constant for all (`learn_by_timing`)
         timing, heterogeneous   by STDP, each neuron with a time constant of its own
 
+    Args:
+        spread: coefficient of variation of these.
+        most: training sequences that STDP sees; of a series, the windows of `through_time`, each
+            from rest. STDP's settings were chosen on no task.
+
     Raises:
         ConfigError: an unknown rule.
     """
@@ -41,6 +43,8 @@ class Learning:
     stdp: PairSTDPConfig = field(
         default_factory=lambda: PairSTDPConfig(tau_plus=20.0, tau_minus=20.0)
     )
+    spread: float = 0.5
+    most: int = 256
 
     def __post_init__(self) -> None:
         if self.rule not in get_args(Rule):
@@ -66,22 +70,26 @@ def teach(
         if isinstance(task, Classification):
             return learn_labels(network, task.data(), task.timing, config=config, seed=seed)
         return learn_next(network, task.training(seed), task.timing, config=config, seed=seed)
-    spread = SPREAD if learning.rule == "timing, heterogeneous" else 0.0
+    spread = learning.spread if learning.rule == "timing, heterogeneous" else 0.0
     stdp = replace(learning.stdp, spread=spread, seed=seed)
-    batches = _batches(task, learning.through_time, seed)
+    batches = _batches(task, learning, seed)
     return learn_by_timing(network, batches, task.timing, config=stdp)
 
 
-def _batches(task: Classification | Forecasting, size: ThroughTime, seed: int) -> Iterator[Array]:
-    """Values [P, B, K] of the training part, each to come from rest."""
+def _batches(task: Classification | Forecasting, learning: Learning, seed: int) -> Iterator[Array]:
+    """Values [P, B, K] of the training part."""
+    size = learning.through_time
     if isinstance(task, Classification):
         part = task.data().train
-        order = np.argsort(part.lengths, kind="stable")
+        chosen = np.random.default_rng([seed, 2]).permutation(len(part.labels))[: learning.most]
+        # Neighbours in length, so that few are presented longer than they are.
+        order = chosen[np.argsort(part.lengths[chosen], kind="stable")]
         for first in range(0, len(order), size.batch_size):
             rows = order[first : first + size.batch_size]
             yield part.values[rows, : part.lengths[rows].max()].transpose(1, 0, 2)
     else:
         series = task.training(seed)
-        length = len(series) // size.streams
-        whole = series[: length * size.streams]
-        yield whole.reshape(size.streams, length, -1).transpose(1, 0, 2)
+        windows = len(series) // size.window
+        pieces = series[: windows * size.window].reshape(windows, size.window, -1)
+        for first in range(0, windows, size.streams):
+            yield pieces[first : first + size.streams].transpose(1, 0, 2)

@@ -25,9 +25,6 @@ from microglia.tasks.reservoir import Activity, Timing, present
 
 Array = NDArray[Any]
 
-DAMPENING = 0.3
-"""Of the surrogate's slope; at 1 gradients grow from step to step until they drown all others."""
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -48,6 +45,8 @@ class ThroughTime:
         rate: learning rate of weights and biases, in units of their mean size before.
         window: points of a series that a gradient runs back through.
         streams: parts of a series that run side by side.
+        dampening: of the surrogate's slope; at 1 gradients grow from step to step until they drown
+            all others.
 
     Raises:
         ConfigError: a value out of range.
@@ -58,13 +57,15 @@ class ThroughTime:
     batch_size: int = 64
     window: int = 25
     streams: int = 16
+    dampening: float = 0.3
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "window", "streams"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: at least 1 wanted, got {getattr(self, name)}")
-        if not 0 < self.rate < np.inf:
-            raise ConfigError(f"rate: above 0 wanted, got {self.rate}")
+        for name in ("rate", "dampening"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ConfigError(f"{name}: above 0 wanted, got {getattr(self, name)}")
 
 
 def learn_labels(
@@ -93,8 +94,8 @@ def learn_labels(
             yield Batch(values[: int(ends[rows].max()) + 1, rows], loss, fresh=True)
 
     spread = len(network) ** -0.5
-    start = spread * np.random.default_rng(seed).standard_normal((len(network), data.classes))
-    reading = Reading(network, start, np.zeros(data.classes), timing)
+    start = spread * np.random.default_rng([seed, 1]).standard_normal((len(network), data.classes))
+    reading = Reading(network, start, np.zeros(data.classes), timing, dampening=config.dampening)
     return _learn(reading, batches, unit=1.0, config=config, seed=seed)
 
 
@@ -141,7 +142,7 @@ def learn_next(
     most = round(0.8 * len(features))
     readout = fit_ridge(features[:most], change[:most], held_out=(features[most:], change[most:]))
     offset = readout.offset - readout.center @ readout.weights
-    reading = Reading(network, readout.weights, offset, timing)
+    reading = Reading(network, readout.weights, offset, timing, dampening=config.dampening)
     unit = float(np.abs(readout.weights).mean())
     return _learn(reading, batches, unit=unit, config=config, seed=seed)
 
@@ -151,11 +152,17 @@ class Reading(nn.Module):
     too where the readout has weights for it."""
 
     def __init__(
-        self, network: RecurrentNetwork, weights: Array, offset: Array, timing: Timing
+        self,
+        network: RecurrentNetwork,
+        weights: Array,
+        offset: Array,
+        timing: Timing,
+        *,
+        dampening: float,
     ) -> None:
         super().__init__()
         self.cell = HRSNN.from_recurrent_network(
-            network, dtype=torch.float32, surrogate_function=Damped(DAMPENING)
+            network, dtype=torch.float32, surrogate_function=Damped(dampening)
         )
         self.weight = nn.Parameter(torch.as_tensor(weights, dtype=torch.float32))
         self.offset = nn.Parameter(torch.as_tensor(offset, dtype=torch.float32))
