@@ -293,7 +293,7 @@ def test_a_torch_module_is_asked_for_its_recurrent_network(monkeypatch: pytest.M
     network, module = random_network(6), nn.Identity()
     asked: list[nn.Module] = []
 
-    def recurrent_network(module: nn.Module) -> Any:
+    def recurrent_network(module: nn.Module, dt: float) -> Any:
         asked.append(module)
         return network
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
+from torch import nn
 
+import microglia as mg
 from microglia.errors import ConfigError
 from microglia.frameworks import RecurrentNetwork
 from microglia.lyapunov import LNPConfig, Pruned, prune_recurrent
@@ -103,3 +106,35 @@ def test_times_of_the_grid_are_finite(times: dict[str, float]) -> None:
 def test_a_matrix_that_is_not_square_is_refused() -> None:
     with pytest.raises(ConfigError, match="square"):
         network().with_weights(sparse.csr_array((N, N + 1)))
+
+
+def test_modules_are_taken_for_their_networks_and_other_things_named() -> None:
+    from microglia.lyapunov import linear_stability, neuron_exponents
+    from microglia.networks import HRSNN, HRSNNConfig, SmallWorld
+    from microglia.simulation import simulate
+
+    config = HRSNNConfig(neurons=40, inputs=2, wiring=SmallWorld(neighbours=8))
+    module = HRSNN(config, dtype=torch.float64)
+    net = module.recurrent_network()
+    drive = np.random.default_rng(0).standard_normal((1000, 2))
+    assert linear_stability(module) == linear_stability(net)
+    mine, theirs = (neuron_exponents(each, drive).values for each in (module, net))
+    assert np.array_equal(mine, theirs)
+    for function in (linear_stability, neuron_exponents, mg.prune_recurrent):
+        with pytest.raises(mg.ConfigError, match="wanted a RecurrentNetwork or a torch module"):
+            function(np.eye(3))
+        with pytest.raises(mg.MicrogliaError):
+            function(nn.Linear(3, 3))
+    with pytest.raises(mg.ConfigError, match="recurrent_network"):
+        simulate(module, drive)  # type: ignore[arg-type]
+    with pytest.raises(mg.ConfigError, match="wanted an LNPConfig"):
+        mg.prune_recurrent(net, 0.8)  # type: ignore[arg-type]
+
+
+def test_dense_matrices_are_taken() -> None:
+    W = np.random.default_rng(0).normal(0, 0.1, (5, 5))
+    net = RecurrentNetwork(weights=W, tau_m=np.full(5, 0.02), tau_s=None, inputs=np.eye(5))  # type: ignore[arg-type]
+    assert np.array_equal(net.weights.toarray(), W)
+    assert np.array_equal(net.inputs.toarray(), np.eye(5))  # type: ignore[union-attr]
+    with pytest.raises(mg.ConfigError, match="weights: wanted a matrix"):
+        RecurrentNetwork(weights="W", tau_m=np.full(5, 0.02), tau_s=None)  # type: ignore[arg-type]

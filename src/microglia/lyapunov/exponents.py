@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from microglia.frameworks.recurrent import Array, RecurrentNetwork
 from microglia.lyapunov.benettin import Flow, growth
 from microglia.lyapunov.drive import check_drive, check_rate
 from microglia.lyapunov.exact import ExactFlow
+from microglia.lyapunov.given import network_of
 from microglia.lyapunov.smooth import MapFlow, RateFlow, RateNetwork, SmoothMap
 from microglia.lyapunov.spectrum import Spectrum, rates_of_growth
 from microglia.lyapunov.streams import stream
@@ -57,7 +57,8 @@ def lyapunov_spectrum(
             currents, and N of any other.
         duration: the time measured, in seconds, after `warmup` (the state alone) and `transient`
             (perturbations turn into the leading directions).
-        drive: u [T, K], held for a step of the network's grid each; it covers all three times.
+        drive: u [T, K], held for a step of the network's grid each; it covers all three times,
+            each rounded up to whole intervals. Of a module it is the recurrent layer's input.
         gamma: γ of the surrogate derivative.
         interval: the time from one QR decomposition to the next; None for 10 ms, or ten times the
             shortest time constant if that is less; of a map, one step. A long one lets directions
@@ -70,9 +71,7 @@ def lyapunov_spectrum(
             that grows beyond all bounds; settings out of range; Numba isn't installed.
     """
     system: Dynamics = (
-        import_module("microglia.frameworks").recurrent_network(network)
-        if isinstance(network, nn.Module)
-        else network
+        network_of(network, to="lyapunov_spectrum") if isinstance(network, nn.Module) else network
     )
     _check(system, drive, method=method, k=k, gamma=gamma, windows=windows)
     times = {"duration": duration, "warmup": warmup, "transient": transient}

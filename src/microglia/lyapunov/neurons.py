@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
 from microglia.errors import ConfigError
 from microglia.frameworks.recurrent import Array, RecurrentNetwork
 from microglia.lyapunov.drive import check_drive, check_rate
+from microglia.lyapunov.given import network_of
 from microglia.lyapunov.streams import stream
 from microglia.lyapunov.surrogate import GridFlow
 
@@ -36,7 +38,7 @@ class NeuronExponents:
 
 
 def neuron_exponents(
-    network: RecurrentNetwork,
+    network: RecurrentNetwork | nn.Module,
     drive: Array | None = None,
     *,
     probes: int = 16,
@@ -66,6 +68,7 @@ def neuron_exponents(
     Raises:
         ConfigError: a network that is silent or saturated; settings out of range.
     """
+    network = network_of(network, to="neuron_exponents")
     steps, before = round(window / network.dt), round(warmup / network.dt)
     if min(probes, windows, steps) < 1 or before < 0 or not gamma > 0:
         raise ConfigError(

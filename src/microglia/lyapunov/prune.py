@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import import_module
 
 import numpy as np
 from torch import nn
@@ -16,6 +15,7 @@ from microglia.lyapunov.calibrate import Metric, calibrate_gain
 from microglia.lyapunov.config import LNPConfig
 from microglia.lyapunov.delocalise import delocalise
 from microglia.lyapunov.gain import estimate_gains
+from microglia.lyapunov.given import network_of
 from microglia.lyapunov.graph import Array, synapses
 from microglia.lyapunov.memory import memory_capacity
 from microglia.lyapunov.reach import cut_off
@@ -157,16 +157,9 @@ def prune_recurrent(
     Raises:
         ConfigError: as there.
     """
-    net: RecurrentNetwork = (
-        import_module("microglia.frameworks").recurrent_network(network, dt)
-        if isinstance(network, nn.Module)
-        else network
-    )
-    if not isinstance(net, RecurrentNetwork):
-        raise ConfigError(
-            "prune_recurrent: wanted a RecurrentNetwork or a torch module, "
-            f"got {type(network).__name__}"
-        )
+    net = network_of(network, to="prune_recurrent", dt=dt)
+    if not isinstance(config, LNPConfig | None):
+        raise ConfigError(f"config: wanted an LNPConfig, got {config!r}")
     *_, last = lyapunov_noise_pruning(net, config or LNPConfig(), seed=seed, metric=metric)
     return last
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.lyapunov.abscissa import spectral_abscissa
 from microglia.lyapunov.gain import estimate_gains
+from microglia.lyapunov.given import network_of
 from microglia.lyapunov.linearisation import linearise
 from microglia.lyapunov.sparsify import tau_s
 from microglia.lyapunov.streams import stream
@@ -50,12 +53,13 @@ class Stability:
         )
 
 
-def linear_stability(network: RecurrentNetwork, *, seed: int = 0) -> Stability:
+def linear_stability(network: RecurrentNetwork | nn.Module, *, seed: int = 0) -> Stability:
     """Of a spiking network as it is, no coupling scaled, at the gains of its own neurons.
 
     W_eff is that of `linearise`, gains are `estimate_gains`: under smooth noise, the same for all
     networks of a seed.
     """
+    network = network_of(network, to="linear_stability")
     gains = estimate_gains(network, generator=stream(seed, "gains")).gain
     linear = linearise(network.weights, network.tau_m, tau_s=tau_s(network), gains=gains)
     return Stability(

@@ -52,6 +52,11 @@ def simulate(
         ConfigError: a drive that doesn't fit, neither drive nor T, an unknown word, or an engine
             that isn't installed.
     """
+    if not isinstance(net, RecurrentNetwork):
+        raise ConfigError(
+            f"simulate: wanted a RecurrentNetwork, got {type(net).__name__}; of a module take "
+            "microglia.frameworks.recurrent_network(module)"
+        )
     drive, B, T, batched = _shape(net, drive, T, state)
     N = len(net)
     unknown = set(record) - set(RECORDS)
