@@ -386,6 +386,18 @@ def test_nothing_to_resume_is_refused(tmp_path: Path) -> None:
         train(network(), Stripes(), config=FAST, run_dir=tmp_path, resume=True, progress=False)
 
 
+@pytest.mark.parametrize("kept", ["checkpoint.ckpt", "checkpoint-before.ckpt"])
+def test_a_training_is_never_lost_to_one_that_starts_afresh(tmp_path: Path, kept: str) -> None:
+    """Also where a kill left the checkpoint before the latest alone."""
+    train(network(), Stripes(), config=PLAIN, run_dir=tmp_path, progress=False)
+    (tmp_path / "checkpoint.ckpt").rename(tmp_path / kept)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(TrainingError, match=rf"'{tmp_path}'.*resume=True.*another folder"):
+        train(network(seed=1), Stripes(), config=PLAIN, run_dir=tmp_path, progress=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    train(network(), Stripes(), config=PLAIN, run_dir=tmp_path / "other", progress=False)
+
+
 def test_progress_says_what_a_person_watches(capsys: pytest.CaptureFixture[str]) -> None:
     train(network(), Stripes(), config=FAST, validation=Stripes(), title="my run")
     shown = capsys.readouterr()

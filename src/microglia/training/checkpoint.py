@@ -52,5 +52,5 @@ def of_another_training(difference: str) -> str:
     """What to say of a checkpoint that doesn't fit."""
     return (
         f"Can't resume: the checkpoint is of another network, optimizer or config ({difference}). "
-        "Build everything as it was for the first run, or start again without resume."
+        "Build everything as it was for the first run, or start again in another folder."
     )

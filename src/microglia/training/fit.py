@@ -16,7 +16,7 @@ from microglia import data
 from microglia.errors import MicrogliaError, TrainingError, out_of_memory
 from microglia.methods import Pruner
 from microglia.runtime import accelerated_training
-from microglia.training.checkpoint import find_checkpoint, of_another_training
+from microglia.training.checkpoint import find_checkpoint, has_checkpoint, of_another_training
 from microglia.training.config import TrainingConfig
 from microglia.training.device import resolve_device
 from microglia.training.distillation import Distillation
@@ -56,7 +56,7 @@ def train(
         validation: batches that are only watched; nothing is chosen by them.
         run_dir: where `metrics.jsonl` grows by a line an epoch and `checkpoint.ckpt` (weights,
             optimizer, schedule, scaler, pruner, random numbers) is replaced at the end of each
-            epoch; the one before it stays too.
+            epoch; the one before it stays too. A folder with a checkpoint wants `resume`.
         resume: continue from the latest whole checkpoint of `run_dir`, to the same weights, on the
             CPU to the bit. The model, the optimizer and the pruner must be built as they were for
             the first run. The order of the batches must follow from the epoch (`set_epoch`) or
@@ -66,7 +66,8 @@ def train(
 
     Raises:
         TrainingError: the loss is not a number, memory ran out, the device is not there, the
-            labels do not fit the network, or there is nothing to resume.
+            labels do not fit the network, there is nothing to resume, or without `resume` a
+            checkpoint would be lost.
     """
     with lightning():
         from lightning.pytorch import Trainer
@@ -82,6 +83,11 @@ def train(
     device = resolve_device(config.device)
     if resume and run_dir is None:
         raise TrainingError("Nothing to resume: no run_dir was given. Start without resume.")
+    if not resume and run_dir is not None and has_checkpoint(run_dir):
+        raise TrainingError(
+            f"run_dir: '{run_dir}' holds the checkpoint of an earlier training, which would be "
+            "lost. Go on from it with resume=True, or name another folder."
+        )
     checkpoint = find_checkpoint(run_dir) if resume and run_dir else None
     file = MetricsFile(run_dir / METRICS, **(labels or {})) if run_dir else None
     pruning = PrunerCallback(pruner) if pruner else None
