@@ -490,9 +490,24 @@ def test_train_leaves_the_dense_network(shell: Shell) -> None:
     record = json.loads((shell.folder / "out" / "table.json").read_text())
     assert list(record["table"]["rows"]) == ["dense"]
     names = {p.name for p in (shell.folder / "out" / "networks" / "dense-seed0").iterdir()}
-    assert names == {"checkpoint.ckpt", "figures.json", "metrics.jsonl"}
+    assert names == {"checkpoint.ckpt", "figures.json", "metrics.jsonl", "trained"}
     says(shell, shell("train", "plain.toml", "-q"), "is there already")
     assert shell("train", "plain.toml", "-q", "--resume") == 0
+
+
+@pytest.mark.parametrize("network", [(), ("--network.T", "2", "--network.final_T", "1")])
+def test_measure_and_inspect_read_what_train_left(shell: Shell, network: tuple[str, ...]) -> None:
+    """The network of the first seed, though another comes first by name."""
+    assert shell("train", "small.toml", "-q", "--seeds", "9,10", *network) == 0
+    left = shell.folder / "out" / "networks" / "dense-seed9"
+    wanted = json.loads((left / "figures.json").read_text())
+    for where in ("out", "out/networks/dense-seed9", "out/networks/dense-seed9/trained"):
+        assert shell("measure", where, "--json") == 0
+        figures = json.loads(shell.out)
+        for figure in ("accuracy", "size", "operations"):
+            assert figures[figure] == wanted[figure]
+    assert shell("inspect", "out") == 0
+    assert f"{wanted['size']['parameters']:,} parameters" in shell.out
 
 
 def test_an_interrupt_is_130(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
