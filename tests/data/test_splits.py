@@ -41,9 +41,23 @@ def test_refuses_rows_that_overlap(folder: str) -> None:
         load_splits(folder, train_rows=range(10), validation_rows=range(7, 15))
 
 
-def test_refuses_to_guess_a_validation_set(folder: str) -> None:
-    with pytest.raises(DataError, match="no 'validation' split"):
+@pytest.mark.parametrize("part", ["test", "valid"])
+def test_refuses_to_guess_a_validation_set(
+    folder: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is decoded, and says by which settings to choose one that work."""
+    Path(folder, "test.parquet").rename(Path(folder, f"{part}.parquet"))
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(DataError) as error,
+    ):
+        patched.setattr("microglia.data.load.read_parquet", lambda *_, **__: pytest.fail("read"))
         load_splits(folder)
+    assert ("no 'validation' split" if part == "test" else "no other") in str(error.value)
+    for words in ("validation_rows=", "validation_share=", "data.validation_", "load_splits"):
+        assert words in str(error.value)
+    assert len(load_splits(folder, validation_rows=range(10)).validation) == 10
+    assert len(load_splits(folder, validation_share=0.1).validation) == 3
 
 
 def test_refuses_classes_that_do_not_match(folder: str, write_parquet: WriteParquet) -> None:

@@ -88,8 +88,9 @@ def _load(
         last = _last_of_each_class(whole.labels, validation_share)
         return _split(whole, last, load("test"))
     if validation_rows is None:
+        held = load("validation")  # first: most sources bring none
         train = load("train", train_rows)
-        return Splits(train, load("validation").like(train), load("test").like(train))
+        return Splits(train, held.like(train), load("test").like(train))
     if train_rows is None:
         whole = load("train")
         whole.subset(validation_rows)  # refuses rows that there are not
