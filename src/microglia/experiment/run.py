@@ -74,7 +74,7 @@ def prune(config: RunConfig, *, resume: bool = False, progress: bool = True) -> 
 
 
 def train(config: RunConfig, *, resume: bool = False, progress: bool = True) -> Run:
-    """Train the network of each seed as it is, and measure it as reloaded, on the test images, once.
+    """Train the network of each seed as it is, and measure what was saved, on test images, once.
 
     The config's pruning section is not looked at. As for `prune`, but for the report, and the
     network is saved whole:
