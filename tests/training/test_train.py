@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import microglia as mg
 from microglia.errors import TrainingError
-from microglia.training import History, TrainingConfig, build_optimizer, train
+from microglia.training import History, TrainingConfig, build_optimizer, has_checkpoint, train
 
 FAST = TrainingConfig(epochs=3, learning_rate=2e-2, warmup_epochs=0.5)
 PLAIN = TrainingConfig(epochs=1, accelerate=False)
@@ -396,6 +396,16 @@ def test_a_training_is_never_lost_to_one_that_starts_afresh(tmp_path: Path, kept
         train(network(seed=1), Stripes(), config=PLAIN, run_dir=tmp_path, progress=False)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     train(network(), Stripes(), config=PLAIN, run_dir=tmp_path / "other", progress=False)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_folder_is_a_path_or_its_text(tmp_path: Path, kind: Callable[[Path], str | Path]) -> None:
+    folder = kind(tmp_path / "run")
+    assert not has_checkpoint(folder)
+    for resume in (False, True):
+        train(network(), Stripes(), config=PLAIN, run_dir=folder, resume=resume, progress=False)
+        assert has_checkpoint(folder)
+    assert (tmp_path / "run" / "metrics.jsonl").is_file()
 
 
 def test_progress_says_what_a_person_watches(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ def train(
     pruner: Pruner | None = None,
     distillation: Distillation | None = None,
     validation: Batches | None = None,
-    run_dir: Path | None = None,
+    run_dir: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
     title: str = "training",
@@ -81,6 +81,7 @@ def train(
         from microglia.training.recorder import Recorder
 
     device = resolve_device(config.device)
+    run_dir = Path(run_dir) if run_dir is not None else None
     if resume and run_dir is None:
         raise TrainingError("Nothing to resume: no run_dir was given. Start without resume.")
     if not resume and run_dir is not None and has_checkpoint(run_dir):
