@@ -369,6 +369,60 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         train(network(), batches, config=FAST, progress=False)
 
 
+@pytest.mark.parametrize("name", ["spikingjelly", "snntorch", "own neuron"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_inputs_that_are_not_numbers_are_named_and_not_the_learning_rate(
+    name: str, value: float
+) -> None:
+    """Also where a neuron hides them from the loss."""
+    batches = Stripes()
+    batches.images[7, 0, 2, 3] = value
+    with pytest.raises(TrainingError, match=r"1 of the .* inputs .* NaN or infinite") as error:
+        train(network(name), batches, config=FAST, progress=False)
+    assert "learning_rate" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [[], (), torch.utils.data.DataLoader([(torch.zeros(1), 0)], batch_size=2, drop_last=True)],
+)
+def test_nothing_to_train_on_is_refused(tmp_path: Path, empty: Any) -> None:
+    with pytest.raises(TrainingError, match="there is none to train on"):
+        train(network(), empty, config=FAST, run_dir=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+IMAGES, LABELS = torch.zeros(2, 1, 6, 6), torch.zeros(2, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("batches", "words"),
+    [
+        ([IMAGES], "got a Tensor"),
+        ((IMAGES, LABELS), "got a Tensor"),
+        ([(IMAGES, LABELS, LABELS)], r"got a tuple of \(Tensor, Tensor, Tensor\)"),
+        ([(IMAGES, [0, 1])], r"got a tuple of \(Tensor, list\)"),
+        ([{"image": IMAGES, "label": LABELS}], "got a dict"),
+        (torch.utils.data.DataLoader(IMAGES), "got a Tensor"),
+    ],
+)
+def test_batches_that_are_no_pairs_are_refused(batches: Any, words: str) -> None:
+    with pytest.raises(TrainingError, match=rf"batches: wanted pairs.*{words}"):
+        train(network(), batches, config=FAST, progress=False)
+    with pytest.raises(TrainingError, match=rf"batches: wanted pairs.*{words}"):
+        train(network(), Stripes(), config=PLAIN, validation=batches, progress=False)
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "mse-rate"])
+def test_labels_are_whole_numbers(loss: str) -> None:
+    config = TrainingConfig(epochs=1, loss=loss)
+    for kind in (torch.float32, torch.bool):
+        with pytest.raises(TrainingError, match=rf"whole numbers.*{kind}.*labels.long\(\)"):
+            train(network(), [(IMAGES, LABELS.to(kind))], config=config, progress=False)
+    for kind in (torch.uint8, torch.int32):
+        train(network(), [(IMAGES, LABELS.to(kind))], config=config, progress=False)
+
+
 def test_outputs_that_are_no_logits_are_refused() -> None:
     with pytest.raises(TrainingError, match=r"logits \[N, classes\]"):
         train(nn.Conv2d(1, 2, 3), Stripes(), config=FAST, progress=False)

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from microglia.training.device import resolve_device
 from microglia.training.distillation import Distillation
 from microglia.training.history import History, MetricsFile
 from microglia.training.manners import lightning
+from microglia.training.pairs import as_pair
 
 METRICS = "metrics.jsonl"
 
@@ -65,9 +67,9 @@ def train(
         labels: written into each line of `metrics.jsonl`.
 
     Raises:
-        TrainingError: the loss is not a number, memory ran out, the device is not there, the
-            labels do not fit the network, there is nothing to resume, or without `resume` a
-            checkpoint would be lost.
+        TrainingError: the loss or an input is not a number, memory ran out, the device is not
+            there, there is no batch or one that is no pair, the labels do not fit the network,
+            there is nothing to resume, or without `resume` a checkpoint would be lost.
     """
     with lightning():
         from lightning.pytorch import Trainer
@@ -81,6 +83,11 @@ def train(
         from microglia.training.recorder import Recorder
 
     device = resolve_device(config.device)
+    if length_hint(batches, 1) == 0:  # 1 where they don't know
+        raise TrainingError(
+            "batches: there is none to train on. A DataLoader with drop_last=True has none of "
+            "fewer samples than its batch_size."
+        )
     run_dir = Path(run_dir) if run_dir is not None else None
     if resume and run_dir is None:
         raise TrainingError("Nothing to resume: no run_dir was given. Start without resume.")
@@ -179,7 +186,7 @@ def _example(batches: Batches) -> Tensor | None:
     """The first inputs, where looking at them changes nothing: a DataLoader draws for each pass."""
     if not isinstance(batches, (list, tuple, data.Batches)):
         return None
-    return next((inputs for inputs, _ in batches), None)
+    return as_pair(next(iter(batches)))[0]
 
 
 def _fit(trainer: Any, fit: Callable[[], None]) -> None:
