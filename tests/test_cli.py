@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from microglia.errors import (
     TrainingError,
 )
 from microglia.experiment import RunConfig
+from microglia.experiment.toml import keys
 from microglia.surgery.record import write_record
 
 SMALL = """
@@ -162,6 +164,17 @@ def test_show_config_names_every_key_and_runs_nothing(shell: Shell) -> None:
     ):
         assert key in shell.out
     assert shell.files() == {"small.toml"}
+
+
+def test_show_config_as_the_readme_has_it_lists_every_key(shell: Shell) -> None:
+    root = Path(__file__).parent.parent
+    text = (root / "README.md").read_text()
+    (command,) = re.findall(r"`microglia (prune[^`]*--show-config)`", text)
+    (shell.folder / "examples").symlink_to(root / "examples")
+    assert shell(*command.split()) == 0
+    for key, _ in keys(RunConfig):
+        name = key.split(".")[-1]
+        assert re.search(rf"^(# not set: [\w.]*)?\b{name}\b", shell.out, re.MULTILINE), key
 
 
 @pytest.mark.parametrize("where", ["", "compact", "networks/uniform-slim-seed0"])
