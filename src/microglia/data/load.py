@@ -12,7 +12,7 @@ from microglia.data.encoded import decode
 from microglia.data.event_files import event_file, read_events
 from microglia.data.events import Events, SplitBy, frames
 from microglia.data.folder import image_files, read_folder, subfolders
-from microglia.data.huggingface import open_cached, read_huggingface
+from microglia.data.huggingface import KNOWN, open_cached, read_huggingface
 from microglia.data.images import Images
 from microglia.data.names import SPLITS, VALIDATION, check_split, choose_split
 from microglia.data.parquet import read_parquet, split_files
@@ -195,7 +195,18 @@ def find_source(source: str) -> Path:
     raise DataError(
         f"{source}: no such file or folder here{f' or in {shared}' if shared else ''} "
         "(by name there are 'digits', 'hf:...' and 'tonic:...'; MICROGLIA_DATA may name a "
-        "folder of data)"
+        f"folder of data){_on_hugging_face(source, shared)}"
+    )
+
+
+def _on_hugging_face(name: str, shared: str | None) -> str:
+    """Where to have a set of a well-known name from."""
+    if name not in KNOWN:
+        return ""
+    repository, size = KNOWN[name]
+    return (
+        f"; 'hf:{name}' is {repository} in Hugging Face's cache (a download of {size}), or put its "
+        f"Parquet files into {Path(shared or '.') / name}/ as train.parquet and test.parquet"
     )
 
 
