@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from microglia.errors import (
     TrainingError,
 )
 from microglia.experiment import RunConfig
+from microglia.experiment.toml import keys
 from microglia.surgery.record import write_record
 
 SMALL = """
@@ -162,6 +164,17 @@ def test_show_config_names_every_key_and_runs_nothing(shell: Shell) -> None:
     ):
         assert key in shell.out
     assert shell.files() == {"small.toml"}
+
+
+def test_show_config_as_the_readme_has_it_lists_every_key(shell: Shell) -> None:
+    root = Path(__file__).parent.parent
+    text = (root / "README.md").read_text()
+    (command,) = re.findall(r"`microglia (prune[^`]*--show-config)`", text)
+    (shell.folder / "examples").symlink_to(root / "examples")
+    assert shell(*command.split()) == 0
+    for key, _ in keys(RunConfig):
+        name = key.split(".")[-1]
+        assert re.search(rf"^(# not set: [\w.]*)?\b{name}\b", shell.out, re.MULTILINE), key
 
 
 @pytest.mark.parametrize("where", ["", "compact", "networks/uniform-slim-seed0"])
@@ -490,9 +503,24 @@ def test_train_leaves_the_dense_network(shell: Shell) -> None:
     record = json.loads((shell.folder / "out" / "table.json").read_text())
     assert list(record["table"]["rows"]) == ["dense"]
     names = {p.name for p in (shell.folder / "out" / "networks" / "dense-seed0").iterdir()}
-    assert names == {"checkpoint.ckpt", "figures.json", "metrics.jsonl"}
+    assert names == {"checkpoint.ckpt", "figures.json", "metrics.jsonl", "trained"}
     says(shell, shell("train", "plain.toml", "-q"), "is there already")
     assert shell("train", "plain.toml", "-q", "--resume") == 0
+
+
+@pytest.mark.parametrize("network", [(), ("--network.T", "2", "--network.final_T", "1")])
+def test_measure_and_inspect_read_what_train_left(shell: Shell, network: tuple[str, ...]) -> None:
+    """The network of the first seed, though another comes first by name."""
+    assert shell("train", "small.toml", "-q", "--seeds", "9,10", *network) == 0
+    left = shell.folder / "out" / "networks" / "dense-seed9"
+    wanted = json.loads((left / "figures.json").read_text())
+    for where in ("out", "out/networks/dense-seed9", "out/networks/dense-seed9/trained"):
+        assert shell("measure", where, "--json") == 0
+        figures = json.loads(shell.out)
+        for figure in ("accuracy", "size", "operations"):
+            assert figures[figure] == wanted[figure]
+    assert shell("inspect", "out") == 0
+    assert f"{wanted['size']['parameters']:,} parameters" in shell.out
 
 
 def test_an_interrupt_is_130(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from microglia.experiment import RunConfig
+from microglia.experiment.toml import keys
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,6 +38,20 @@ def test_the_notebook_runs(
     assert "same in float64" in out
     assert "same in float64" in "".join(shown), "the stored outputs are of another notebook"
     assert (tmp_path / "digits-compact" / "weights.safetensors").is_file()
+
+
+def test_the_readmes_words_of_training_are_there() -> None:
+    """Each is a key of the config or can be imported, and its link leads to where it is told."""
+    lines = (ROOT / "README.md").read_text().split("| word | what it is |\n|---|---|\n")[1]
+    rows = lines.split("\n\n")[0].splitlines()
+    known = {key for key, _ in keys(RunConfig)}
+    for row in rows:
+        (word, *_) = re.findall(r"`([\w.]+)`", row)
+        module, _, name = word.rpartition(".")
+        assert word in known or getattr(import_module(module), name).__doc__, word
+        for link in re.findall(r"\]\((.*?)\)", row):
+            assert name in (ROOT / link).read_text(), row
+    assert len(rows) > 5
 
 
 @pytest.mark.parametrize("code", EXAMPLES)

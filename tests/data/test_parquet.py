@@ -1,5 +1,6 @@
 """Images from Parquet files."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from image_sources import WriteParquet, encode, pixels
 from PIL import Image
 
 from microglia.data import encoded, load_images
+from microglia.data.huggingface import KNOWN
 from microglia.errors import ConfigError, DataError
 
 NAMES = ("ant", "bee", "cat")
@@ -206,6 +208,31 @@ def test_refuses_a_missing_source(tmp_path: Path) -> None:
         load_images(tmp_path / "nowhere", split="train")
     with pytest.raises(DataError, match="neither Parquet files nor sub-folders"):
         load_images(tmp_path, split="train")
+
+
+@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("shared", [None, "elsewhere"])
+def test_a_missing_set_of_a_known_name_says_where_to_have_it(
+    write_parquet: WriteParquet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    shared: str | None,
+) -> None:
+    """In one line, and a copy at that place is found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MICROGLIA_DATA", raising=False)
+    if shared is not None:
+        monkeypatch.setenv("MICROGLIA_DATA", shared)
+    with pytest.raises(DataError) as error:
+        load_images(name, split="train")
+    message = str(error.value)
+    assert f"'hf:{name}'" in message
+    assert KNOWN[name][1] in message
+    assert "\n" not in message
+    (folder,) = re.findall(r"into (\S+)/ as train.parquet and test.parquet", message)
+    write_parquet(f"{folder}/train.parquet", [encode(p) for p in pixels(6)], labels_for(6))
+    assert len(load_images(name, split="train")) == 6
 
 
 def test_a_relative_source_is_found_in_the_data_folder(

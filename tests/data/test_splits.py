@@ -1,13 +1,14 @@
 """Training, validation and test sets that belong together."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from image_sources import WriteParquet, encode, pixels
 
-from microglia.data import Images, load_splits
-from microglia.errors import DataError
+from microglia.data import Images, load_images, load_splits
+from microglia.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -36,14 +37,44 @@ def test_rows_of_the_training_part_choose(folder: str, train_rows: range | None)
         assert part.classes == splits.train.classes
 
 
+@pytest.mark.parametrize("first_end", [(0, 10), [3, 20]])
+def test_a_pair_of_rows_is_its_range(folder: str, first_end: tuple[int, int]) -> None:
+    pairs = load_splits(folder, train_rows=first_end, validation_rows=(20, 28))
+    ranges = load_splits(folder, train_rows=range(*first_end), validation_rows=range(20, 28))
+    for part in ("train", "validation", "test"):
+        assert torch.equal(getattr(pairs, part).images, getattr(ranges, part).images)
+    alone = load_images(folder, split="train", rows=first_end)
+    assert torch.equal(alone.images, ranges.train.images)
+
+
+@pytest.mark.parametrize("rows", [(0, 5, 1), (0.0, 5.0), 5, "0:5", (True, 5)])
+@pytest.mark.parametrize("setting", ["train_rows", "validation_rows", "rows"])
+def test_other_rows_are_refused_by_name(folder: str, rows: object, setting: str) -> None:
+    load = load_splits if setting != "rows" else partial(load_images, split="train")
+    with pytest.raises(ConfigError, match=rf"^{setting}: wanted .*\(first, end\), got"):
+        load(folder, **{setting: rows})
+
+
 def test_refuses_rows_that_overlap(folder: str) -> None:
     with pytest.raises(DataError, match="share 3 rows, the first is 7"):
         load_splits(folder, train_rows=range(10), validation_rows=range(7, 15))
 
 
-def test_refuses_to_guess_a_validation_set(folder: str) -> None:
-    with pytest.raises(DataError, match="no 'validation' split"):
-        load_splits(folder)
+@pytest.mark.parametrize("part", ["test", "valid"])
+def test_refuses_to_guess_a_validation_set(
+    folder: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is decoded, and says by which settings to choose one that work."""
+    Path(folder, "test.parquet").rename(Path(folder, f"{part}.parquet"))
+    with monkeypatch.context() as patched:
+        patched.setattr("microglia.data.load.read_parquet", lambda *_, **__: pytest.fail("read"))
+        with pytest.raises(DataError) as error:
+            load_splits(folder)
+    assert ("no 'validation' split" if part == "test" else "no other") in str(error.value)
+    for words in ("validation_rows=", "validation_share=", "data.validation_", "load_splits"):
+        assert words in str(error.value)
+    assert len(load_splits(folder, validation_rows=range(10)).validation) == 10
+    assert len(load_splits(folder, validation_share=0.1).validation) == 3
 
 
 def test_refuses_classes_that_do_not_match(folder: str, write_parquet: WriteParquet) -> None:

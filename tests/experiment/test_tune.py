@@ -69,6 +69,16 @@ def test_the_best_trial_sets_the_options(tmp_path: Path) -> None:
     assert not list((tmp_path / "tune").rglob("*-trial*")), "trials leave no files"
 
 
+def test_what_a_killed_worker_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A search in a new storage counts its trials from 0 again."""
+    job = CompareConfig.from_table(TABLE).searched()[0]
+    left = tmp_path / f"{job.name}-trial0"
+    left.mkdir(parents=True)
+    (left / "checkpoint.ckpt").write_bytes(b"of another trial")
+    storage = f"sqlite:///{tmp_path}/new.db"
+    assert tune(job, trials=1, storage=storage, folder=tmp_path).search == Search(1, 1)
+
+
 def test_the_comparison_goes_on_from_the_dense_network_of_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from microglia.errors import ConfigError, TrainingError
-from microglia.training import STDPConfig, train_stdp
+from microglia.training import STDPConfig, stdp_features, train_stdp
 
 
 def fresh(seed: int) -> nn.Conv2d:
@@ -105,3 +106,26 @@ def test_what_is_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=f"stdp.{name}"):
             STDPConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("layer", "batch", "words"),
+    [
+        (
+            fresh(0),
+            (torch.ones(4, 3, 2, 8, 8), torch.zeros(3)),
+            "got a tuple; leave the labels out",
+        ),
+        (fresh(0), torch.ones(3, 2, 8, 8), r"\[T, N, 2, H, W\].*got \[3, 2, 8, 8\].*encoder"),
+        (fresh(0), torch.ones(4, 3, 1, 8, 8), r"\[T, N, 2, H, W\].*got \[4, 3, 1, 8, 8\]"),
+        (nn.Linear(6, 2, bias=False), torch.ones(3, 6), r"\[T, N, 6\].*got \[3, 6\]"),
+        (nn.Linear(6, 2, bias=False), torch.ones(4, 3, 5), r"\[T, N, 6\].*got \[4, 3, 5\]"),
+    ],
+)
+def test_what_is_no_spikes_of_the_layer_is_refused(
+    layer: nn.Conv2d | nn.Linear, batch: Any, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        train_stdp(layer, [batch], config=STDPConfig())
+    with pytest.raises(ConfigError, match=words):
+        stdp_features(layer, batch, threshold=torch.tensor(1.0))

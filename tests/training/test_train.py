@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import microglia as mg
 from microglia.errors import TrainingError
-from microglia.training import History, TrainingConfig, build_optimizer, train
+from microglia.training import History, TrainingConfig, build_optimizer, has_checkpoint, train
 
 FAST = TrainingConfig(epochs=3, learning_rate=2e-2, warmup_epochs=0.5)
 PLAIN = TrainingConfig(epochs=1, accelerate=False)
@@ -369,6 +369,60 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         train(network(), batches, config=FAST, progress=False)
 
 
+@pytest.mark.parametrize("name", ["spikingjelly", "snntorch", "own neuron"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_inputs_that_are_not_numbers_are_named_and_not_the_learning_rate(
+    name: str, value: float
+) -> None:
+    """Also where a neuron hides them from the loss."""
+    batches = Stripes()
+    batches.images[7, 0, 2, 3] = value
+    with pytest.raises(TrainingError, match=r"1 of the .* inputs .* NaN or infinite") as error:
+        train(network(name), batches, config=FAST, progress=False)
+    assert "learning_rate" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [[], (), torch.utils.data.DataLoader([(torch.zeros(1), 0)], batch_size=2, drop_last=True)],
+)
+def test_nothing_to_train_on_is_refused(tmp_path: Path, empty: Any) -> None:
+    with pytest.raises(TrainingError, match="there is none to train on"):
+        train(network(), empty, config=FAST, run_dir=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+IMAGES, LABELS = torch.zeros(2, 1, 6, 6), torch.zeros(2, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("batches", "words"),
+    [
+        ([IMAGES], "got a Tensor"),
+        ((IMAGES, LABELS), "got a Tensor"),
+        ([(IMAGES, LABELS, LABELS)], r"got a tuple of \(Tensor, Tensor, Tensor\)"),
+        ([(IMAGES, [0, 1])], r"got a tuple of \(Tensor, list\)"),
+        ([{"image": IMAGES, "label": LABELS}], "got a dict"),
+        (torch.utils.data.DataLoader(IMAGES), "got a Tensor"),
+    ],
+)
+def test_batches_that_are_no_pairs_are_refused(batches: Any, words: str) -> None:
+    with pytest.raises(TrainingError, match=rf"batches: wanted pairs.*{words}"):
+        train(network(), batches, config=FAST, progress=False)
+    with pytest.raises(TrainingError, match=rf"batches: wanted pairs.*{words}"):
+        train(network(), Stripes(), config=PLAIN, validation=batches, progress=False)
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "mse-rate"])
+def test_labels_are_whole_numbers(loss: str) -> None:
+    config = TrainingConfig(epochs=1, loss=loss)
+    for kind in (torch.float32, torch.bool):
+        with pytest.raises(TrainingError, match=rf"whole numbers.*{kind}.*labels.long\(\)"):
+            train(network(), [(IMAGES, LABELS.to(kind))], config=config, progress=False)
+    for kind in (torch.uint8, torch.int32):
+        train(network(), [(IMAGES, LABELS.to(kind))], config=config, progress=False)
+
+
 def test_outputs_that_are_no_logits_are_refused() -> None:
     with pytest.raises(TrainingError, match=r"logits \[N, classes\]"):
         train(nn.Conv2d(1, 2, 3), Stripes(), config=FAST, progress=False)
@@ -384,6 +438,28 @@ def test_an_interrupt_is_an_interrupt() -> None:
 def test_nothing_to_resume_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="Nothing to resume"):
         train(network(), Stripes(), config=FAST, run_dir=tmp_path, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("kept", ["checkpoint.ckpt", "checkpoint-before.ckpt"])
+def test_a_training_is_never_lost_to_one_that_starts_afresh(tmp_path: Path, kept: str) -> None:
+    """Also where a kill left the checkpoint before the latest alone."""
+    train(network(), Stripes(), config=PLAIN, run_dir=tmp_path, progress=False)
+    (tmp_path / "checkpoint.ckpt").rename(tmp_path / kept)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(TrainingError, match=rf"'{tmp_path}'.*resume=True.*another folder"):
+        train(network(seed=1), Stripes(), config=PLAIN, run_dir=tmp_path, progress=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    train(network(), Stripes(), config=PLAIN, run_dir=tmp_path / "other", progress=False)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_folder_is_a_path_or_its_text(tmp_path: Path, kind: Callable[[Path], str | Path]) -> None:
+    folder = kind(tmp_path / "run")
+    assert not has_checkpoint(folder)
+    for resume in (False, True):
+        train(network(), Stripes(), config=PLAIN, run_dir=folder, resume=resume, progress=False)
+        assert has_checkpoint(folder)
+    assert (tmp_path / "run" / "metrics.jsonl").is_file()
 
 
 def test_progress_says_what_a_person_watches(capsys: pytest.CaptureFixture[str]) -> None:

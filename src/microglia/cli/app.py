@@ -152,7 +152,7 @@ def train(
 ) -> None:
     """Train a network as it is, and measure it on the test images.
 
-    Prints one table and leaves a run directory with the checkpoint.
+    Prints one table and leaves a run directory with the network, for `measure` and `inspect`.
     """
     from microglia.cli import commands
 

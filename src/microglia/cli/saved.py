@@ -12,6 +12,9 @@ from torch import Tensor, nn
 import microglia as mg
 from microglia.errors import DataError
 from microglia.experiment import RunConfig
+from microglia.experiment.config import DENSE
+from microglia.experiment.run_dir import CONFIG
+from microglia.experiment.trial import COMPACT, TRAINED
 from microglia.surgery.record import (
     STRUCTURE,
     Record,
@@ -69,21 +72,31 @@ class Saved:
 
 
 def find_saved(target: Path) -> Saved:
-    """The saved network at `target`, or the one of the run at `target`.
+    """The saved network at `target`, or the one of the run at `target`, of its first seed.
 
     Raises:
         DataError: there is none, or its JSON cannot be read.
+        ConfigError: the run's config cannot be read.
     """
-    for path in (target, target / "compact"):
+    for path in (target, target / COMPACT, target / TRAINED, *_first_trained(target)):
         if (path / STRUCTURE).is_file():
             return Saved(path, _config_of(path), read_record(path))
     raise DataError(
-        f"'{target}' holds no saved network: {STRUCTURE} is neither there nor in compact/."
+        f"'{target}' holds no saved network: {STRUCTURE} is neither there nor in {COMPACT}/ or "
+        f"{TRAINED}/."
     )
 
 
+def _first_trained(run: Path) -> list[Path]:
+    """Where `microglia train` put the network of its first seed."""
+    if not (run / CONFIG).is_file():
+        return []
+    seed = RunConfig.from_file(run / CONFIG).seeds[0]
+    return [run / "networks" / f"{DENSE}-seed{seed}" / TRAINED]
+
+
 def _config_of(path: Path) -> Path | None:
-    """The run's config, above `compact/` or above `networks/<name>/compact/`."""
+    """The run's config, above `compact/` or two above it, in `networks/<name>/`."""
     whole = path.resolve()
     above = [whole.parent, *whole.parents[2:3]]
-    return next((p / "config.toml" for p in above if (p / "config.toml").is_file()), None)
+    return next((p / CONFIG for p in above if (p / CONFIG).is_file()), None)

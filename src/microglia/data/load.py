@@ -12,10 +12,11 @@ from microglia.data.encoded import decode
 from microglia.data.event_files import event_file, read_events
 from microglia.data.events import Events, SplitBy, frames
 from microglia.data.folder import image_files, read_folder, subfolders
-from microglia.data.huggingface import open_cached, read_huggingface
+from microglia.data.huggingface import KNOWN, open_cached, read_huggingface
 from microglia.data.images import Images
 from microglia.data.names import SPLITS, VALIDATION, check_split, choose_split
 from microglia.data.parquet import read_parquet, split_files
+from microglia.data.rows import Rows, as_range
 from microglia.data.table import check_rows
 from microglia.data.tonic_sets import load_tonic, tonic_folder
 from microglia.errors import ConfigError, DataError
@@ -31,7 +32,7 @@ def load_images(
     source: str | Path,
     *,
     split: str,
-    rows: range | None = None,
+    rows: Rows | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
     size: int | None = None,
@@ -55,10 +56,10 @@ def load_images(
     A relative path is looked for in the working directory, then in ``$MICROGLIA_DATA``.
 
     ``split`` is "train", "validation" or "test". A single file, or a folder of classes, has no
-    splits: it is all "train", and another split needs ``rows``. ``rows`` picks part of a split;
-    ``image_column`` and ``label_column`` name columns where they can't be told; ``size`` scales the
-    shorter side to that many pixels and cuts out the centre, and sums events over larger pixels.
-    ``T`` is for events alone: images have no time.
+    splits: it is all "train", and another split needs ``rows``. ``rows``, a range or (first, end),
+    picks part of a split; ``image_column`` and ``label_column`` name columns where they can't be
+    told; ``size`` scales the shorter side to that many pixels and cuts out the centre, and sums
+    events over larger pixels. ``T`` is for events alone: images have no time.
 
     Returns `Images` normalised by what was loaded; `Images.like` gives a test set the training
     set's normalisation. Decoded sets are kept in ``$MICROGLIA_CACHE`` (``~/.cache/microglia``).
@@ -67,6 +68,7 @@ def load_images(
     would need the network; ConfigError for an unknown split or a setting that the source has not.
     """
     check_split(split)
+    rows = as_range(rows, setting="rows")
     if size is not None and size < 1:
         raise ConfigError(f"size: at least 1 pixel expected, got {size}")
     source = str(source)
@@ -193,7 +195,18 @@ def find_source(source: str) -> Path:
     raise DataError(
         f"{source}: no such file or folder here{f' or in {shared}' if shared else ''} "
         "(by name there are 'digits', 'hf:...' and 'tonic:...'; MICROGLIA_DATA may name a "
-        "folder of data)"
+        f"folder of data){_on_hugging_face(source, shared)}"
+    )
+
+
+def _on_hugging_face(name: str, shared: str | None) -> str:
+    """Where to have a set of a well-known name from."""
+    if name not in KNOWN:
+        return ""
+    repository, size = KNOWN[name]
+    return (
+        f"; 'hf:{name}' is {repository} in Hugging Face's cache (a download of {size}), or put its "
+        f"Parquet files into {Path(shared or '.') / name}/ as train.parquet and test.parquet"
     )
 
 

@@ -6,6 +6,11 @@ from microglia.errors import ConfigError, DataError, nearest
 
 SPLITS = ("train", "validation", "test")
 VALIDATION = ("validation", "valid", "val")
+HOLD_OUT = (
+    "take validation images from the training rows: validation_rows=range(first, end) or "
+    "validation_share=0.1 of load_splits, data.validation_rows = [first, end] or "
+    "data.validation_share = 0.1 in a config"
+)
 
 
 def check_split(split: str) -> None:
@@ -32,10 +37,11 @@ def choose_split(split: str, available: Collection[str], *, source: str) -> str:
     if split == "validation" and "test" not in available and held_out is not None:
         raise DataError(
             f"{source}: its '{held_out}' part serves as the test split, there is no other; "
-            "take the validation images from the training rows"
+            f"{HOLD_OUT}"
         )
     if found is None:
         raise DataError(
             f"{source}: no '{split}' split; it has {', '.join(sorted(available)) or 'none'}"
+            f"{f'; {HOLD_OUT}' if split == 'validation' else ''}"
         )
     return found

@@ -11,6 +11,7 @@ from microglia.data.cache import ROWS_OR_SIZE
 from microglia.data.events import SplitBy
 from microglia.data.images import Images
 from microglia.data.load import load_images
+from microglia.data.rows import Rows, as_range
 from microglia.errors import ConfigError, DataError, memory_for
 
 CIFAR10_VALIDATION = range(20_000, 22_000)  # training rows that choose, in every CIFAR-10 run
@@ -31,8 +32,8 @@ class Splits:
 def load_splits(
     source: str | Path,
     *,
-    train_rows: range | None = None,
-    validation_rows: range | None = None,
+    train_rows: Rows | None = None,
+    validation_rows: Rows | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
     size: int | None = None,
@@ -43,14 +44,17 @@ def load_splits(
     """Load all three splits of a source (see `load_images`).
 
     ``validation_rows`` are rows of the training part; None takes the validation part that the
-    source brings with it. ``train_rows`` None takes all the training rows that are left.
+    source brings with it. ``train_rows`` None takes all the training rows that are left. Both are
+    ranges, or (first, end).
     ``validation_share`` takes, instead of rows, the last part of each class: for sources in the
     order of recording, where neighbours are nearly the same and a random part would show nothing.
 
-    Raises ConfigError for a share out of range or beside rows; DataError where rows overlap, where
-    the source has no validation part and none was chosen, and as `load_images` does; TrainingError
-    where memory runs out.
+    Raises ConfigError for a share out of range or beside rows, and for rows of another kind;
+    DataError where rows overlap, where the source has no validation part and none was chosen, and
+    as `load_images` does; TrainingError where memory runs out.
     """
+    chosen = as_range(train_rows, setting="train_rows")
+    held_out = as_range(validation_rows, setting="validation_rows")
 
     def load(split: str, rows: range | None = None) -> Images:
         return load_images(
@@ -65,7 +69,7 @@ def load_splits(
         )
 
     with memory_for(f"loading {source}", lower=ROWS_OR_SIZE):
-        found = _load(load, train_rows, validation_rows, validation_share)
+        found = _load(load, chosen, held_out, validation_share)
     empty = sorted(set(range(len(found.train.classes))) - set(found.train.labels.unique().tolist()))
     if empty:
         raise DataError(
@@ -88,8 +92,9 @@ def _load(
         last = _last_of_each_class(whole.labels, validation_share)
         return _split(whole, last, load("test"))
     if validation_rows is None:
+        held = load("validation")  # first: most sources bring none
         train = load("train", train_rows)
-        return Splits(train, load("validation").like(train), load("test").like(train))
+        return Splits(train, held.like(train), load("test").like(train))
     if train_rows is None:
         whole = load("train")
         whole.subset(validation_rows)  # refuses rows that there are not

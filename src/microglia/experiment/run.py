@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+import microglia as mg
 from microglia.errors import ConfigError, DataError
 from microglia.experiment.bench import Bench
 from microglia.experiment.clocked import clocked
@@ -23,6 +25,7 @@ from microglia.experiment.summary import report_of
 from microglia.experiment.trial import (
     Trial,
     check_pruning,
+    save_trained,
     train_control,
     train_dense,
     train_pruned,
@@ -71,13 +74,13 @@ def prune(config: RunConfig, *, resume: bool = False, progress: bool = True) -> 
 
 
 def train(config: RunConfig, *, resume: bool = False, progress: bool = True) -> Run:
-    """Train the network of each seed as it is, and measure it on the test images, once.
+    """Train the network of each seed as it is, and measure what was saved, on test images, once.
 
-    The config's pruning section is not looked at. As for `prune`, but for the compact network and
-    the report:
+    The config's pruning section is not looked at. As for `prune`, but for the report, and the
+    network is saved whole:
 
         config.toml  table.json
-        networks/dense-seed<n>/    metrics.jsonl  checkpoint.ckpt  figures.json
+        networks/dense-seed<n>/    metrics.jsonl  checkpoint.ckpt  figures.json  trained/
 
     Raises:
         MicrogliaError: what went wrong, in one message; see `microglia.errors`.
@@ -139,7 +142,9 @@ def _finished(config: RunConfig, directory: Path) -> Run:
 
 
 def _dense_alone(bench: Bench, seed: int) -> dict[str, Trial]:
-    return {DENSE: train_dense(bench, seed)}
+    dense = train_dense(bench, seed)
+    file = save_trained(bench, dense)
+    return {DENSE: dataclasses.replace(dense, model=mg.load(file), file=file)}
 
 
 def _trials(bench: Bench, seed: int) -> dict[str, Trial]:

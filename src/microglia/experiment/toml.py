@@ -146,7 +146,18 @@ def _value(value: Any, hint: Any, *, where: str) -> Any:
         fitted = _fit(value, option, where=where)
         if fitted is not None:
             return fitted
-    raise ConfigError(f"'{where}' wants {_in_words(hint)}, got {json.dumps(value, default=str)}.")
+    raise ConfigError(
+        f"'{where}' wants {_in_words(hint)}, got {json.dumps(value, default=str)}."
+        f"{_as_list(value, options)}"
+    )
+
+
+def _as_list(value: Any, options: tuple[Any, ...]) -> str:
+    """The hint for a word in the place of a list of words; a number may be half of a pair."""
+    items = [get_args(option)[0] for option in options if get_origin(option) is tuple]
+    if not isinstance(value, str) or str not in items:
+        return ""
+    return f" Write {_toml_value([value])}."
 
 
 def _fit(value: Any, hint: Any, *, where: str) -> Any:

@@ -20,7 +20,7 @@ from microglia.methods import Pruner, method_named
 from microglia.metrics import measure_size
 from microglia.networks import set_timesteps
 from microglia.runtime import accelerate
-from microglia.surgery import Certificate
+from microglia.surgery import Certificate, Compact, Ledger
 from microglia.training import (
     Distillation,
     History,
@@ -30,7 +30,7 @@ from microglia.training import (
     train,
 )
 
-COMPACT, FINETUNE = "compact", "finetune"
+COMPACT, TRAINED, FINETUNE = "compact", "trained", "finetune"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Trial:
     reached: float | None = None
     """The sparsity that an emergent method came to before it was projected to its budget."""
     file: Path | None = None
-    """The folder that a compacted network came from."""
+    """The folder that a network came from."""
 
     @property
     def prunes_weights(self) -> bool:
@@ -126,6 +126,13 @@ def train_dense(bench: Bench, seed: int) -> Trial:
         set_timesteps(model, T)
         history += _train(bench, model, seed, name=DENSE, config=short, stage=f"T{T}")
     return Trial(DENSE, seed, model.eval(), history)
+
+
+def save_trained(bench: Bench, trial: Trial) -> Path:
+    """Write a network from which nothing was taken, as a compacted one is written: the folder."""
+    structure = mg.analyse(trial.model, bench.example(2))
+    whole = Compact(trial.model, None, Ledger.open(trial.model, structure), {})
+    return mg.save(whole, bench.folder(trial.name, trial.seed) / TRAINED)
 
 
 def train_pruned(bench: Bench, seed: int, *, dense: nn.Module | None = None) -> Trial:

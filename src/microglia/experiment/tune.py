@@ -186,7 +186,8 @@ def _validated(
     pruning = dataclasses.replace(pruning, options={**pruning.options, **options})
     config = dataclasses.replace(job.config, pruning=pruning)
     work = folder / f"{job.name}-trial{number}"
-    work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work, ignore_errors=True)  # of a killed worker, of a search begun again since
+    work.mkdir(parents=True)
     try:
         bench = Bench.open(config, work, progress=False)
         dense = dense_network(job, folder, progress=False) if pruning.needs_dense else None

@@ -11,9 +11,9 @@ from microglia.errors import TrainingError
 LATEST, BEFORE, DAMAGED = "checkpoint.ckpt", "checkpoint-before.ckpt", "checkpoint-damaged.ckpt"
 
 
-def has_checkpoint(folder: Path) -> bool:
+def has_checkpoint(folder: str | Path) -> bool:
     """Whether there is something to resume from."""
-    return any((folder / name).is_file() for name in (LATEST, BEFORE))
+    return any((Path(folder) / name).is_file() for name in (LATEST, BEFORE))
 
 
 def find_checkpoint(folder: Path) -> Path:
@@ -52,5 +52,5 @@ def of_another_training(difference: str) -> str:
     """What to say of a checkpoint that doesn't fit."""
     return (
         f"Can't resume: the checkpoint is of another network, optimizer or config ({difference}). "
-        "Build everything as it was for the first run, or start again without resume."
+        "Build everything as it was for the first run, or start again in another folder."
     )

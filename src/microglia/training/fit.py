@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from microglia import data
 from microglia.errors import MicrogliaError, TrainingError, out_of_memory
 from microglia.methods import Pruner
 from microglia.runtime import accelerated_training
-from microglia.training.checkpoint import find_checkpoint, of_another_training
+from microglia.training.checkpoint import find_checkpoint, has_checkpoint, of_another_training
 from microglia.training.config import TrainingConfig
 from microglia.training.device import resolve_device
 from microglia.training.distillation import Distillation
 from microglia.training.history import History, MetricsFile
 from microglia.training.manners import lightning
+from microglia.training.pairs import as_pair
 
 METRICS = "metrics.jsonl"
 
@@ -37,7 +39,7 @@ def train(
     pruner: Pruner | None = None,
     distillation: Distillation | None = None,
     validation: Batches | None = None,
-    run_dir: Path | None = None,
+    run_dir: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
     title: str = "training",
@@ -56,7 +58,7 @@ def train(
         validation: batches that are only watched; nothing is chosen by them.
         run_dir: where `metrics.jsonl` grows by a line an epoch and `checkpoint.ckpt` (weights,
             optimizer, schedule, scaler, pruner, random numbers) is replaced at the end of each
-            epoch; the one before it stays too.
+            epoch; the one before it stays too. A folder with a checkpoint wants `resume`.
         resume: continue from the latest whole checkpoint of `run_dir`, to the same weights, on the
             CPU to the bit. The model, the optimizer and the pruner must be built as they were for
             the first run. The order of the batches must follow from the epoch (`set_epoch`) or
@@ -65,8 +67,9 @@ def train(
         labels: written into each line of `metrics.jsonl`.
 
     Raises:
-        TrainingError: the loss is not a number, memory ran out, the device is not there, the
-            labels do not fit the network, or there is nothing to resume.
+        TrainingError: the loss or an input is not a number, memory ran out, the device is not
+            there, there is no batch or one that is no pair, the labels do not fit the network,
+            there is nothing to resume, or without `resume` a checkpoint would be lost.
     """
     with lightning():
         from lightning.pytorch import Trainer
@@ -80,8 +83,19 @@ def train(
         from microglia.training.recorder import Recorder
 
     device = resolve_device(config.device)
+    if length_hint(batches, 1) == 0:  # 1 where they don't know
+        raise TrainingError(
+            "batches: there is none to train on. A DataLoader with drop_last=True has none of "
+            "fewer samples than its batch_size."
+        )
+    run_dir = Path(run_dir) if run_dir is not None else None
     if resume and run_dir is None:
         raise TrainingError("Nothing to resume: no run_dir was given. Start without resume.")
+    if not resume and run_dir is not None and has_checkpoint(run_dir):
+        raise TrainingError(
+            f"run_dir: '{run_dir}' holds the checkpoint of an earlier training, which would be "
+            "lost. Go on from it with resume=True, or name another folder."
+        )
     checkpoint = find_checkpoint(run_dir) if resume and run_dir else None
     file = MetricsFile(run_dir / METRICS, **(labels or {})) if run_dir else None
     pruning = PrunerCallback(pruner) if pruner else None
@@ -172,7 +186,7 @@ def _example(batches: Batches) -> Tensor | None:
     """The first inputs, where looking at them changes nothing: a DataLoader draws for each pass."""
     if not isinstance(batches, (list, tuple, data.Batches)):
         return None
-    return next((inputs for inputs, _ in batches), None)
+    return as_pair(next(iter(batches)))[0]
 
 
 def _fit(trainer: Any, fit: Callable[[], None]) -> None:

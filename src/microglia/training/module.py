@@ -19,6 +19,11 @@ from microglia.training.distillation import Distillation
 from microglia.training.logits import average_over_time
 from microglia.training.losses import classification_loss, firing_rate
 from microglia.training.optimiser import build_optimizer
+from microglia.training.pairs import (
+    as_pair,
+    refuse_inputs_without_numbers,
+    refuse_labels_outside,
+)
 
 
 class TrainingModule(LightningModule):
@@ -39,7 +44,8 @@ class TrainingModule(LightningModule):
     own step belongs to `PrunerCallback`.
 
     Raises:
-        TrainingError: the loss or a weight is not a number, or the labels do not fit the logits.
+        TrainingError: the loss or a weight is not a number, inputs are none, or the labels do not
+            fit the logits.
     """
 
     def __init__(
@@ -87,14 +93,16 @@ class TrainingModule(LightningModule):
             set_epoch(self.current_epoch)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        inputs, labels = batch
+        inputs, labels = as_pair(batch)
+        refuse_inputs_without_numbers(inputs, step=self.global_step)
         others, share = labels, 1.0
         if self.config.mixup:
             inputs, others, share = _mixed(inputs, labels, alpha=self.config.mixup)
         reset(self.model)
         output, rate = self._run(inputs)
         logits = average_over_time(output)
-        _refuse_labels_outside(logits, labels)
+        refuse_labels_outside(logits, labels)
+        labels, others = labels.long(), others.long()
         loss = classification_loss(output, labels, self.config)
         if share < 1:
             loss = share * loss + (1 - share) * classification_loss(output, others, self.config)
@@ -120,7 +128,7 @@ class TrainingModule(LightningModule):
             return _first(self.model(inputs)), rate()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        inputs, labels = batch
+        inputs, labels = as_pair(batch)
         model = self.model if self.average is None else self.average.module
         reset(model)
         logits = average_over_time(model(inputs))
@@ -224,18 +232,3 @@ def _mixed(inputs: Tensor, labels: Tensor, *, alpha: float) -> tuple[Tensor, Ten
     share = max(share, 1 - share)
     mixed = share * inputs + (1 - share) * inputs.index_select(axis, other)
     return mixed, labels[other], share
-
-
-def _refuse_labels_outside(logits: Tensor, labels: Tensor) -> None:
-    classes = logits.shape[1]
-    if labels.shape != logits.shape[:1]:
-        raise TrainingError(
-            f"Labels must have shape {tuple(logits.shape[:1])}, one class a sample; "
-            f"they have {tuple(labels.shape)}."
-        )
-    low, high = (int(label) for label in labels.aminmax())
-    if low < 0 or high >= classes:
-        raise TrainingError(
-            f"The network has {classes} outputs, but the labels run from {low} to "
-            f"{high}. Build the network with as many outputs as there are classes."
-        )

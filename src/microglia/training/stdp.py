@@ -72,22 +72,22 @@ def train_stdp(
         batches: spikes [T, N, ...] as they enter the layer; iterated once an epoch.
 
     Raises:
-        ConfigError: a layer of another kind, or no batch.
+        ConfigError: a layer of another kind, no batch, or one that isn't its spikes.
         TrainingError: no neuron ever fired.
     """
     weights = _as_filters(layer)
-    batches = [batch.detach() for batch in batches]
+    batches = [_as_maps(batch, layer).detach() for batch in batches]
     if not batches:
         raise ConfigError("stdp: no batch")
     w = weights.detach().clone().clamp_(0, 1)
     rise = torch.zeros(len(w), device=w.device)
     taus = draw_time_constants(
-        _as_maps(batches[0])[0, 0].shape, config.tau, spread=config.spread, seed=config.seed
+        batches[0][0, 0].shape, config.tau, spread=config.spread, seed=config.seed
     ).to(w)
     fired = torch.zeros(len(w), device=w.device)
     for _ in range(config.epochs):
         for batch in batches:
-            change, count = _sample(w, _as_maps(batch), config.threshold + rise, taus, config)
+            change, count = _sample(w, batch, config.threshold + rise, taus, config)
             active = count > 0
             step = config.rate * change[active] / count[active].reshape(-1, 1, 1, 1)
             w[active] = (w[active] + step).clamp_(0, 1)
@@ -107,10 +107,10 @@ def stdp_features(layer: nn.Conv2d | nn.Linear, spikes: Tensor, *, threshold: Te
     """How many timesteps each neuron of the layer is at its threshold, without competition.
 
     Spikes [T, N, ...] to [N, C, H, W], or [N, C] of a linear layer; the threshold is one number, or
-    [C].
+    [C]. Raises ConfigError for what isn't the layer's spikes.
     """
     filters = _unit(_as_filters(layer).detach())
-    current = torch.stack([F.conv2d(x, filters) for x in _as_maps(spikes)])
+    current = torch.stack([F.conv2d(x, filters) for x in _as_maps(spikes, layer)])
     at = current.cumsum(0) >= torch.as_tensor(threshold).reshape(-1, 1, 1)
     total = at.to(spikes.dtype).sum(0)
     return total if isinstance(layer, nn.Conv2d) else total.flatten(1)
@@ -191,6 +191,18 @@ def _as_filters(layer: nn.Module) -> Tensor:
     return weights
 
 
-def _as_maps(spikes: Tensor) -> Tensor:
+def _as_maps(spikes: Tensor, layer: nn.Conv2d | nn.Linear) -> Tensor:
     """[T, N, C, H, W], of a linear layer's [T, N, C] with maps of one pixel."""
-    return spikes if spikes.dim() == 5 else spikes[..., None, None]
+    if not isinstance(spikes, Tensor):
+        raise ConfigError(
+            f"stdp: wanted batches of spikes alone, got a {type(spikes).__name__}; leave the "
+            "labels out, [spikes for spikes, _ in batches]"
+        )
+    convolves = isinstance(layer, nn.Conv2d)
+    channels, wanted = layer.weight.shape[1], "[T, N, {0}, H, W]" if convolves else "[T, N, {0}]"
+    if spikes.dim() != (5 if convolves else 3) or spikes.shape[2] != channels:
+        raise ConfigError(
+            f"stdp: wanted spikes {wanted.format(channels)} for {layer}, got {list(spikes.shape)}; "
+            "images become spikes by an encoder, such as Batches(..., encoder='latency', T=8)"
+        )
+    return spikes if convolves else spikes[..., None, None]
