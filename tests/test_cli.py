@@ -508,6 +508,18 @@ def test_train_leaves_the_dense_network(shell: Shell) -> None:
     assert shell("train", "plain.toml", "-q", "--resume") == 0
 
 
+def test_a_network_that_cannot_be_analysed_is_trained_all_the_same(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "microglia.experiment.run.save_trained", raising(mg.StructureError("who knows"))
+    )
+    assert shell("train", "small.toml", "-q") == 0
+    left = shell.folder / "out" / "networks" / "dense-seed0"
+    assert (left / "checkpoint.ckpt").is_file()
+    assert not (left / "trained").exists()
+
+
 @pytest.mark.parametrize("network", [(), ("--network.T", "2", "--network.final_T", "1")])
 def test_measure_and_inspect_read_what_train_left(shell: Shell, network: tuple[str, ...]) -> None:
     """The network of the first seed, though another comes first by name."""

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 import microglia as mg
-from microglia.errors import ConfigError, DataError
+from microglia.errors import ConfigError, DataError, StructureError
 from microglia.experiment.bench import Bench
 from microglia.experiment.clocked import clocked
 from microglia.experiment.columns import columns_for
@@ -143,7 +143,10 @@ def _finished(config: RunConfig, directory: Path) -> Run:
 
 def _dense_alone(bench: Bench, seed: int) -> dict[str, Trial]:
     dense = train_dense(bench, seed)
-    file = save_trained(bench, dense)
+    try:
+        file = save_trained(bench, dense)
+    except StructureError:  # such a network can be trained, and its checkpoint stays
+        return {DENSE: dense}
     return {DENSE: dataclasses.replace(dense, model=mg.load(file), file=file)}
 
 
