@@ -135,24 +135,27 @@ def test_noise_prunings_theorem(seed: int, error: float) -> None:
     assert np.array_equal(left_out.diagonal(), A.diagonal())
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
+def lost(share: float, seed: int, *, by_noise: bool) -> float:
+    """The part of the covariance that changes when synapses go by noise pruning, or at random."""
+    net = example(300, 50, seed=seed, reach=0.4)
+    C, E = exact_covariance(net.linear.A), net.weights.nnz
+    scores = np.ones(E)
+    if by_noise:
+        scores = keep_scores(net.weights, net.linear, reading="MC")
+    p = water_filling(scores, round(share * E))
+    kept = systematic(p, np.random.default_rng(seed))
+    small = pruned(net.linear.effective, p, kept, rescale="full")
+    after = with_leak(net.linear.A, sparse.diags_array(1 / net.tau_m) @ small, "kept")
+    return float(np.linalg.norm(exact_covariance(after) - C) / np.linalg.norm(C))
+
+
 @pytest.mark.parametrize(("share", "bar"), [(0.5, 0.10), (0.2, 0.35)])
-def test_noise_pruning_keeps_the_linear_covariance(seed: int, share: float, bar: float) -> None:
-    net = example(500, 50, seed=seed, reach=0.4)
-    C = exact_covariance(net.linear.A)
-    M = round(share * net.weights.nnz)
-
-    def error(scores: np.ndarray) -> float:
-        p = water_filling(scores, M)
-        kept = systematic(p, np.random.default_rng(seed))
-        small = pruned(net.linear.effective, p, kept, rescale="full")
-        rates = sparse.diags_array(1 / net.tau_m)
-        after = with_leak(net.linear.A, rates @ small, "kept")
-        return float(np.linalg.norm(exact_covariance(after) - C) / np.linalg.norm(C))
-
-    noise = error(keep_scores(net.weights, net.linear, reading="MC"))
-    assert noise <= bar
-    assert noise <= 0.3 * error(np.ones(net.weights.nnz))
+def test_noise_pruning_keeps_the_linear_covariance(share: float, bar: float) -> None:
+    """In the mean of five networks; each better than random synapses by far."""
+    found = [lost(share, seed, by_noise=True) for seed in range(5)]
+    assert np.mean(found) <= bar
+    for seed, mine in enumerate(found):
+        assert mine <= 0.3 * lost(share, seed, by_noise=False)
 
 
 @pytest.mark.parametrize("reading", ["R2w", "R2-ends", "R2-neighbourhoods", "R1", "MC", "weight"])
