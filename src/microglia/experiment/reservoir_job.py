@@ -75,8 +75,8 @@ class ReservoirJob:
     def config(self) -> dict[str, Any]:
         """What makes another config another experiment."""
         return {
-            "network": _plain(HRSNNConfig()),
-            **_plain(self.budget),
+            "network": dataclasses.asdict(HRSNNConfig()),
+            **dataclasses.asdict(self.budget),
             "tasks": settings_of(self.tasks),
             "more": settings_of(self.more),
             "gains": list(self.gains),
@@ -167,8 +167,3 @@ def size_of(sparse: RecurrentNetwork, dense: RecurrentNetwork) -> dict[str, Any]
         "synapses_kept": round(sparse.weights.nnz / dense.weights.nnz, 6),
         "inhibitory": None if inhibitory is None else round(float(inhibitory.mean()), 6),
     }
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """A config as a record has it."""
-    return dataclasses.asdict(config)
