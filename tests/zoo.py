@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 import microglia as mg
-from microglia.frameworks import RecurrentNetwork, register_recurrent
-from microglia.frameworks.recurrent import from_factors
+from microglia.frameworks import RecurrentNetwork, from_factors, register_recurrent
 from microglia.gates import Gates
 from microglia.networks.lsnn import LSNN
 from microglia.structure import Structure

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import microglia as mg
+from microglia.cli.commands import inspect
 from microglia.experiment import lnp
 from microglia.experiment.forecast import forecast_lorenz
 from microglia.experiment.lnp_config import CONTROLS, DEMO, LNPRun
@@ -135,7 +137,9 @@ def test_a_finished_run_is_not_run_again(whole: Path) -> None:
     assert not unfinished(whole).exists()
 
 
-def test_figures_of_several_seeds_say_whose_they_are(whole: Path, tmp_path: Path) -> None:
+def test_figures_of_several_seeds_say_whose_they_are(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lnp.prune_recurrent_run(config(tmp_path / "run", seeds=[3, 5], controls=[]))
     page = (tmp_path / "run" / "report.html").read_text()
     figures = [*(tmp_path / "run" / "figures").glob("*.svg")]
@@ -143,6 +147,12 @@ def test_figures_of_several_seeds_say_whose_they_are(whole: Path, tmp_path: Path
     assert "seed 5, step gain" in page
     assert len(record(tmp_path / "run")["lnp"]["abscissa"]["values"]) == 2
     assert "the first of" not in (whole / "report.html").read_text()
+    for run, told in ((tmp_path / "run", True), (whole, False)):
+        size: dict[str, Any] = dict.fromkeys(("classes", "channels", "size", "T", "width"))
+        inspect(Console(width=500), str(run), **size)
+        out = capsys.readouterr().out
+        assert "48 neurons" in out
+        assert ("other seeds" in out) == (f"{run}/network-seed5" in out) == told
 
 
 @pytest.mark.full
@@ -213,6 +223,8 @@ def test_saved_networks_are_the_same_to_the_bit(seed: int, tmp_path: Path) -> No
     for name in ("weights", "inputs"):
         assert (getattr(again.network, name) != getattr(pruned.network, name)).nnz == 0
     assert np.array_equal(again.neurons, pruned.neurons)
+    modes = {path.stat().st_mode for path in (tmp_path / "net").iterdir()}
+    assert len(modes) == 1  # who may read one file may read both
 
 
 def test_damaged_networks_are_refused(tmp_path: Path) -> None:

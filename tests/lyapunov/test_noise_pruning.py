@@ -11,7 +11,15 @@ from scipy import sparse
 
 from microglia.errors import ConfigError
 from microglia.frameworks import RecurrentNetwork
-from microglia.lyapunov import LNPConfig, Pruned, lyapunov_noise_pruning, prune_recurrent
+from microglia.lyapunov import (
+    LNPConfig,
+    Pruned,
+    lyapunov_noise_pruning,
+    prune_recurrent,
+    sparsify,
+)
+from microglia.lyapunov.graph import same_synapses
+from microglia.lyapunov.leak import LEAST, match_leak, with_leak
 from microglia.lyapunov.linearisation import linearise
 from microglia.networks import HRSNNConfig, SmallWorld
 
@@ -20,7 +28,7 @@ N, K = 100, 20
 
 def network(seed: int, **settings: Any) -> RecurrentNetwork:
     wiring = SmallWorld(neighbours=K)
-    return HRSNNConfig(neurons=N, wiring=wiring, weight=0.2, **settings).draw(seed)
+    return HRSNNConfig(**{"neurons": N, "wiring": wiring, "weight": 0.2} | settings).draw(seed)
 
 
 def memory(net: RecurrentNetwork) -> float:
@@ -46,6 +54,84 @@ def test_exactly_what_was_asked_for_is_left(seed: int, neurons: float, rounds: i
     assert last.network.inhibitory is not None
     inhibit = round(float(net.inhibitory.mean()) * len(last.neurons))
     assert abs(int(last.network.inhibitory.sum()) - inhibit) <= rounds
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("neurons", [0.0, 0.3])
+@pytest.mark.parametrize("rescale", ["none", "full"])
+def test_rounds_are_single_draws_one_upon_another(
+    seed: int, neurons: float, rescale: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = network(seed)
+    before, lefts = [], []
+
+    def recorded(small: RecurrentNetwork, *args: Any, **budget: Any) -> sparsify.Left:
+        lefts.append(draw(small, *args, **budget))
+        before.append(small)
+        return lefts[-1]
+
+    draw = sparsify.draw
+    monkeypatch.setattr(sparsify, "draw", recorded)
+    config = LNPConfig(rounds=3, rescale=rescale)  # type: ignore[arg-type]
+    E, last = net.weights.nnz, N - round(neurons * N)
+    found = sparsify.draw_in_rounds(
+        net,
+        sparsify.worth(net, config, np.random.default_rng(seed)),
+        config,
+        seed=seed,
+        synapses_left=E // 5,
+        neurons_left=last,
+        besides=sparse.csr_array((N, N)),
+    )
+    step = net
+    for small, left in zip(before, lefts, strict=True):
+        assert (small.weights != step.weights).nnz == 0
+        step = left.of(step)
+    whole = found.of(net)
+    assert (len(lefts), len(whole), whole.weights.nnz) == (3, last, E // 5)
+    assert np.allclose((whole.weights - step.weights).data, 0)
+    assert np.array_equal(whole.tau_m, step.tau_m)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("rescale", ["none", "full"])
+@pytest.mark.parametrize("share", [0.7, 0.05])
+def test_a_matched_leak_is_that_of_the_linear_network(
+    seed: int, rescale: str, share: float
+) -> None:
+    net = network(seed, weight=1.0)
+    config = LNPConfig(rescale=rescale)  # type: ignore[arg-type]
+    generator = np.random.default_rng(seed)
+    found = sparsify.worth(net, config, generator)
+    stay = round(share * net.weights.nnz)
+    left = sparsify.draw(net, found, config, generator, synapses_left=stay, neurons_left=N)
+    matched = match_leak(net, found.linear, left.growth)
+    kept = same_synapses(found.linear.effective, found.linear.entries * left.growth)
+    wanted = with_leak(found.linear.A, kept, "matched").toarray()
+    # At the same gains W_eff grows with the rows of W, and A is what that is divided by.
+    slower = sparse.diags_array(matched.tau_m / net.tau_m)
+    A = sparse.diags_array(1 / matched.tau_m) @ slower @ sparse.diags_array(net.tau_m) @ kept
+    A = A.toarray() - np.diag(1 / matched.tau_m)
+    bounded = -wanted.diagonal() < LEAST / net.tau_m
+    assert np.allclose(A[~bounded], wanted[~bounded])
+    assert np.allclose(matched.tau_m[bounded], net.tau_m[bounded] / LEAST)
+    assert not bounded.all()
+    assert bounded.any() or share > 0.5
+    for name in ("weights", "inputs"):
+        assert np.allclose((getattr(matched, name) - slower @ getattr(net, name)).data, 0)
+    assert np.allclose(matched.bias, slower @ net.bias)
+
+
+def test_the_leak_of_a_pruned_network_is_what_was_asked_for() -> None:
+    net = network(0)
+    kept, matched = (
+        prune(net, sparsity=0.5, leak=leak, calibrate="none")[0].network
+        for leak in ("kept", "matched")
+    )
+    assert np.array_equal(kept.tau_m, net.tau_m)
+    assert (matched.tau_m > net.tau_m).mean() > 0.9  # less comes in, so less leaks
+    slower = matched.tau_m / net.tau_m
+    assert np.allclose((matched.weights - slower[:, None] * kept.weights.toarray()), 0)
 
 
 @pytest.mark.parametrize("neurons", [0.0, 0.3])
@@ -178,8 +264,16 @@ def test_other_things_than_networks_are_refused() -> None:
 
 
 def test_more_neurons_than_may_go_are_refused() -> None:
-    with pytest.raises(ConfigError, match="protected"):
+    with pytest.raises(ConfigError, match=r"neurons: 5 of 100 are to stay, but (\d+) have input"):
         prune(network(0), sparsity=0.99, neurons=0.95)
+
+
+def test_networks_say_what_they_are_in_a_few_words() -> None:
+    last = prune(network(0))[-1]
+    assert "RecurrentNetwork(100 neurons" in repr(last.network)
+    assert f"{last.network.weights.nnz:,} synapses" in repr(last.network)
+    assert "\n  gain: 100 neurons" in repr(last)
+    assert len(repr(last)) < 1000
 
 
 @pytest.mark.parametrize(
@@ -189,6 +283,7 @@ def test_more_neurons_than_may_go_are_refused() -> None:
         ({"neurons": -0.1}, "neurons"),
         ({"rounds": 0}, "rounds"),
         ({"rounds": 1.5}, "rounds"),
+        ({"leak": "lost"}, "leak"),
         ({"reading": "R2W"}, "Did you mean 'R2w'"),
         ({"retune": "O2"}, "retune"),
         ({"eta": float("nan")}, "eta"),

@@ -74,6 +74,14 @@ def test_a_budget_of_no_synapse_leaves_none() -> None:
     assert last.gain == 1
 
 
+def test_a_budget_below_a_synapse_a_neuron_says_who_hears_nobody() -> None:
+    last = pruned(network(), sparsity=0.995, calibrate="none")
+    alone = int((np.diff(last.network.weights.indptr) == 0).sum())
+    assert 0 < last.network.weights.nnz < N
+    assert f"fewer synapses than neurons: {alone} neurons hear no other" in last.steps[0].said
+    assert "fewer" not in pruned(network(), sparsity=0.5).steps[0].said
+
+
 def test_what_no_input_reaches_is_said() -> None:
     last = pruned(network(fed=0.05), sparsity=0.97)
     assert "no input reaches" in last.steps[0].said

@@ -12,8 +12,9 @@ from microglia.lyapunov.abscissa import spectral_abscissa
 from microglia.lyapunov.covariance import exact_covariance
 from microglia.lyapunov.graph import ends, same_synapses
 from microglia.lyapunov.keep import keep_scores
+from microglia.lyapunov.leak import with_leak
 from microglia.lyapunov.linearisation import linearise
-from microglia.lyapunov.sampling import pruned, systematic, water_filling, with_leak
+from microglia.lyapunov.sampling import pruned, systematic, water_filling
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -13,9 +13,14 @@ from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
 import microglia as mg
-from microglia.frameworks import RecurrentNetwork, recurrent_network, register_recurrent
-from microglia.frameworks.recurrent import from_factors
+from microglia.frameworks import (
+    RecurrentNetwork,
+    from_factors,
+    recurrent_network,
+    register_recurrent,
+)
 from microglia.lyapunov import linear_stability
+from microglia.lyapunov.sampling import water_filling
 from microglia.networks import HRSNN, HRSNNConfig, SmallWorld
 from zoo import make
 
@@ -53,6 +58,33 @@ def test_nothing_but_recurrent_synapses_is_touched(network: str) -> None:
     open_ = after[:, inputs:] != 0
     assert int(open_.sum()) == 30
     assert torch.equal(after[:, inputs:][open_], before[:, inputs:][open_])
+
+
+@pytest.mark.parametrize("network", RECURRENT)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rescaled_synapses_are_divided_by_their_probability(network: str, seed: int) -> None:
+    name = RECURRENT[network]
+    before = lnp(network, seed=seed, sparsity=0.0)[0].get_parameter(name).detach()
+    model, _, pruner = lnp(network, seed=seed, rescale="full")
+    p = water_filling(pruner.last_scores[name].numpy(), 30)
+    open_ = pruner.masks.keep()[name]
+    now = pruner.masks.units_of(name, model.get_parameter(name).detach())[open_]
+    whole = pruner.masks.units_of(name, before)[open_]
+    assert torch.allclose(now, whole / torch.from_numpy(p).to(whole)[open_])
+    assert not torch.allclose(now, whole)
+
+
+@pytest.mark.parametrize("network", RECURRENT)
+@pytest.mark.parametrize("rescale", ["none", "full"])
+def test_in_rounds_the_budget_is_the_same(network: str, rescale: str) -> None:
+    name = RECURRENT[network]
+    _, x, pruner = lnp(network, neurons=0.3, rounds=3, rescale=rescale)
+    assert int(pruner.masks.keep()[name].sum()) == 30
+    small = pruner.compact()
+    assert small.model.get_parameter(name).shape[0] == 7
+    small.model(x)
+    _, _, once = lnp(network, neurons=0.3, rescale=rescale)
+    assert not torch.equal(once.masks.keep()[name], pruner.masks.keep()[name])
 
 
 @pytest.mark.parametrize("network", RECURRENT)
@@ -371,6 +403,8 @@ def test_a_reader_that_turns_the_weight_round_is_noticed() -> None:
         {"dt": 0.0},
         {"drive": -1.0},
         {"criterion": "luck"},
+        {"rounds": 0},
+        {"rescale": "twice"},
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:

@@ -17,7 +17,12 @@ from rich.table import Table
 from torch import nn
 
 import microglia as mg
-from microglia.cli.recurrent import find_recurrent, print_exponents, print_recurrent
+from microglia.cli.recurrent import (
+    find_recurrent,
+    other_seeds,
+    print_exponents,
+    print_recurrent,
+)
 from microglia.cli.saved import Saved, find_saved
 from microglia.data import Batches, Images, load_images
 from microglia.errors import ConfigError, DataError, nearest
@@ -183,6 +188,8 @@ def inspect(
         )
     if recurrent := find_recurrent(Path(target)):
         print_recurrent(console, recurrent, lyapunov=lyapunov)
+        if others := other_seeds(Path(target)):
+            console.print(f"of the first seed; other seeds: {', '.join(others)}", highlight=False)
         return
     saved = find_saved(Path(target))
     model, kept, certificate = saved.load(), _kept_table(saved), saved.certificate()

@@ -26,6 +26,11 @@ def find_recurrent(target: Path) -> Pruned | None:
     return None
 
 
+def other_seeds(target: Path) -> list[str]:
+    """The folders of a run's networks beside that of its first seed."""
+    return sorted(str(path) for path in target.glob(f"{NETWORK}-seed*"))
+
+
 def print_recurrent(console: Console, found: Pruned, *, lyapunov: bool) -> None:
     """What it is made of, how it came about, and its exponents where they are asked for."""
     net = found.network

@@ -115,11 +115,14 @@ def _matrix(network: RecurrentNetwork, places: Array, N: int, when: str, part: f
                 small=True,
             )
         )
-    some = "Every synapse is a dot." if part == 1 else f"A dot for {part:.1%} of the synapses."
+    some, axis = "Every synapse is a dot.", "from neuron"
+    if part < 1:
+        some = f"A dot for {part:.1%} of the synapses, drawn at random."
+        axis += f" ({part:.1%} of the synapses shown)"
     return Figure(
         f"Weight matrix {when}",
         f"{network.weights.nnz:,} synapses between {len(network):,} of {N:,} neurons. {some}",
-        Chart(series, Axis(title="from neuron"), Axis(title="to neuron")),
+        Chart(series, Axis(title=axis), Axis(title="to neuron")),
     )
 
 

@@ -58,6 +58,7 @@ def save_pruned(pruned: Pruned, path: str | Path) -> Path:
         }
         text = json.dumps(record, indent=1, allow_nan=False)
         (scratch / RECORD).write_text(text + "\n", encoding="utf-8")
+        shutil.copymode(scratch / RECORD, scratch / TENSORS)  # safetensors': the owner's alone
         put_in_place(scratch, path)
     except OSError as error:
         raise DataError(f"{path}: could not be written ({error.strerror})") from error

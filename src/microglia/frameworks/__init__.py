@@ -33,6 +33,7 @@ from microglia.frameworks.masks import NEURON_MASK, neuron_masks, put_mask, take
 from microglia.frameworks.recurrent import (
     RecurrentNetwork,
     RecurrentWeight,
+    from_factors,
     register_recurrent,
     registered_reader,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "bare_copy",
     "first_tensor",
     "fresh_copy",
+    "from_factors",
     "neuron_kind",
     "neuron_masks",
     "put_mask",

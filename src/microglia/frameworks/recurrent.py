@@ -16,7 +16,7 @@ from microglia.errors import ConfigError
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class RecurrentNetwork:
     """N neurons that fire into each other, in continuous time.
 
@@ -106,6 +106,14 @@ class RecurrentNetwork:
 
     def __len__(self) -> int:
         return int(self.weights.shape[0])
+
+    def __repr__(self) -> str:
+        N, E = len(self), self.weights.nnz
+        inputs = 0 if self.inputs is None else self.inputs.shape[1]
+        return (
+            f"RecurrentNetwork({N:,} neurons, {E:,} synapses ({E / N**2:.2%}), {inputs} inputs, "
+            f"tau_m {1e3 * self.tau_m.mean():.3g} ms, dt {1e3 * self.dt:g} ms)"
+        )
 
     @property
     def refractory_steps(self) -> int:

@@ -12,6 +12,7 @@ from microglia.lyapunov.covariance import Method as CovarianceMethod
 from microglia.lyapunov.delocalise import Candidates
 from microglia.lyapunov.delocalise import Mode as Delocalise
 from microglia.lyapunov.keep import Reading
+from microglia.lyapunov.leak import Leak
 from microglia.lyapunov.sampling import Rescale
 
 Retune = Literal["off", "edge", "spectrum", "slow"]
@@ -28,7 +29,8 @@ class LNPConfig:
         rounds: how often steps I and II follow each other; the paper's hundred gained nothing.
         reading, eta: of step I; see `keep_scores`.
         covariance: how C is found; see `covariance`.
-        rescale: of what is kept; see `pruned`.
+        rescale: of what is kept; see `growth`.
+        leak: of the neurons after step I, "kept" or "matched" to what is gone; see `match_leak`.
         criterion: of step II; see `importance`.
         stratified: excitatory and inhibitory neurons go in proportion.
         delocalise, candidates: step III; see `delocalise`.
@@ -47,6 +49,7 @@ class LNPConfig:
     eta: float = 1.0
     covariance: CovarianceMethod = "auto"
     rescale: Rescale = "none"
+    leak: Leak = "kept"
     criterion: Criterion = "betweenness"
     stratified: bool = True
     delocalise: Delocalise = "off"
@@ -83,6 +86,7 @@ _WORDS: dict[str, list[str]] = {
     "reading": list(get_args(Reading)),
     "covariance": list(get_args(CovarianceMethod)),
     "rescale": list(get_args(Rescale)),
+    "leak": list(get_args(Leak)),
     "criterion": list(get_args(Criterion)),
     "delocalise": list(get_args(Delocalise)),
     "candidates": list(get_args(Candidates)),

@@ -16,11 +16,11 @@ from microglia.lyapunov.config import LNPConfig
 from microglia.lyapunov.delocalise import delocalise
 from microglia.lyapunov.gain import estimate_gains
 from microglia.lyapunov.given import network_of
-from microglia.lyapunov.graph import Array, synapses
+from microglia.lyapunov.graph import Array, ends, synapses
+from microglia.lyapunov.leak import match_leak
 from microglia.lyapunov.memory import memory_capacity
 from microglia.lyapunov.reach import cut_off
-from microglia.lyapunov.sampling import pruned
-from microglia.lyapunov.sparsify import draw, fed, tau_s, worth
+from microglia.lyapunov.sparsify import draw, fed, milestones, tau_s, worth
 from microglia.lyapunov.stability import linear_stability
 from microglia.lyapunov.timescales import retune_time_constants
 
@@ -41,7 +41,7 @@ class Step:
     abscissa: float | None = None
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Pruned:
     """The network that is left, and how it came about.
 
@@ -56,6 +56,13 @@ class Pruned:
     neurons: Array
     gain: float = 1.0
     steps: tuple[Step, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        steps = "".join(
+            f"\n  {s.name}: {s.neurons:,} neurons, {s.synapses:,} synapses; {s.said}"
+            for s in self.steps
+        )
+        return f"Pruned({self.network}, weights times {self.gain:.3g}){steps}"
 
     @classmethod
     def begin(cls, network: RecurrentNetwork) -> Pruned:
@@ -172,11 +179,9 @@ def _steps(start: Pruned, config: LNPConfig, *, metric: Metric) -> list[Do]:
     N, E = len(start.network), start.network.weights.nnz
     last_N, last_E = N - round(config.neurons * N), round((1 - config.sparsity) * E)
     todo: list[Do] = []
-    for r in range(1, config.rounds + 1):
-        share = r / config.rounds
-        left = round(N * (last_N / N) ** share)
-        budget = round(E * (last_E / E) ** share) if last_E else 0
-        todo.append(partial(_sparsify, config=config, synapses_left=budget, neurons_left=left))
+    budgets = milestones(E, last_E, config.rounds), milestones(N, last_N, config.rounds)
+    for few, small in zip(*budgets, strict=True):
+        todo.append(partial(_sparsify, config=config, synapses_left=few, neurons_left=small))
     if config.delocalise != "off":
         todo.append(partial(_delocalise, config=config))
     if config.retune != "off":
@@ -205,15 +210,22 @@ def _sparsify(
         synapses_left=synapses_left,
         neurons_left=neurons_left,
     )
-    chance = np.where(left.kept & (left.p > 0), left.p, 1.0)
-    small = network.with_weights(
-        pruned(network.weights, chance, left.kept, rescale=config.rescale)
-    ).of(np.flatnonzero(left.stay))
+    if config.leak == "matched":
+        network = match_leak(network, found.linear, left.growth)
+    small = left.of(network)
     said = f"{found.linear}; {found.silent} of {N} neurons answered to nothing"
+    if small.weights.nnz < len(small):
+        said += f"; fewer synapses than neurons: {_alone(small)} neurons hear no other"
     if fed(small).any() and len(lost := cut_off(small.weights, fed(small))):
         said += f"; no input reaches {len(lost)} of the neurons left"
     name = "I" if neurons_left == N else "I and II"
     return state.then(name, said, small, neurons=state.neurons[left.stay])
+
+
+def _alone(network: RecurrentNetwork) -> int:
+    """How many neurons no other neuron has a synapse to."""
+    post, pre = ends(network.weights)
+    return len(network) - len(np.unique(post[post != pre]))
 
 
 def _delocalise(state: Pruned, generator: np.random.Generator, *, config: LNPConfig) -> Pruned:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy import sparse
 
 from microglia.errors import ConfigError
-from microglia.lyapunov.graph import Array, synapses, thin
+from microglia.lyapunov.graph import Array, same_synapses, synapses, thin
 
 Rescale = Literal["none", "capped", "full"]
-Leak = Literal["kept", "matched"]
 
 
 def water_filling(scores: Array, budget: int) -> Array:
@@ -72,47 +71,26 @@ def systematic(p: Array, generator: np.random.Generator) -> Array:
 
 
 def pruned(weights: Any, p: Array, kept: Array, *, rescale: Rescale = "none") -> sparse.csr_array:
-    """The synapses that are kept, by what they are divided: "none" not at all, "full" by p (the
-    mean over draws is then W), "capped" by p, but grown no more than 0.9 of the kept ones ask for.
-
-    Dividing by p is noise pruning's; that spiking networks do better without was measured.
-    """
+    """The synapses that are kept, times their `growth`."""
     W = synapses(weights)
     if p.shape != W.data.shape or kept.shape != W.data.shape:
         raise ConfigError(f"p, kept: wanted a value for each of {W.nnz} synapses, got {p.shape}")
-    small = thin(W, kept)
-    if rescale == "none" or not small.nnz:
-        return small
-    if rescale not in ("capped", "full"):
-        raise ConfigError(f"rescale: 'none', 'capped' or 'full' expected, got {rescale!r}")
-    growth = 1 / p[kept]
-    if rescale == "capped":
-        growth = np.minimum(growth, np.quantile(growth, 0.9))
-    small.data *= growth
-    return small
+    return thin(same_synapses(W, W.data * growth(p, kept, rescale=rescale)), kept)
 
 
-def with_leak(before: sparse.csr_array, after: sparse.csr_array, leak: Leak) -> sparse.csr_array:
-    """The pruned linear system A' with its diagonal: that of A, "kept", or "matched".
+def growth(p: Array, kept: Array, *, rescale: Rescale) -> Array:
+    """What each synapse is multiplied by [E], 0 where it goes; where it stays:
 
-        matched   A'_ii = A_ii − (Σ_{j≠i} |A'_ij| − Σ_{j≠i} |A_ij|)
+        none     1
+        full     1/p; the mean over draws is then W
+        capped   1/p, but no more than 0.9 of the kept ones ask for
 
-    Matched is noise pruning's, and what its theorem wants; in a network whose weights aren't
-    symmetric it takes leak away where little was kept, and may leave A' unstable.
-
-    Args:
-        before: A [N, N], 1/s.
-        after: A' [N, N], whose own diagonal is not looked at.
+    Dividing by p is noise pruning's; that spiking networks do better without was measured.
     """
-    diagonal = before.diagonal()
-    if leak == "matched":
-        diagonal = diagonal - (_strength(after) - _strength(before))
-    elif leak != "kept":
-        raise ConfigError(f"leak: 'kept' or 'matched' expected, got {leak!r}")
-    system = sparse.csr_array(after, copy=True)
-    return (system + sparse.diags_array(diagonal - after.diagonal())).tocsr()
-
-
-def _strength(A: sparse.csr_array) -> Array:
-    """Σ_{j≠i} |A_ij| [N]."""
-    return np.asarray(abs(A).sum(axis=1) - abs(A.diagonal()))
+    if rescale not in get_args(Rescale):
+        raise ConfigError(f"rescale: 'none', 'capped' or 'full' expected, got {rescale!r}")
+    times = np.zeros(len(p))
+    times[kept] = 1.0 if rescale == "none" else 1 / p[kept]
+    if rescale == "capped" and kept.any():
+        times = np.minimum(times, np.quantile(times[kept], 0.9))
+    return times

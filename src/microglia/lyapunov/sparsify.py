@@ -8,18 +8,19 @@ from functools import partial
 import numpy as np
 from scipy import sparse
 
+from microglia.errors import ConfigError
 from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.lyapunov.betweenness import importance, least_important
 from microglia.lyapunov.config import LNPConfig
 from microglia.lyapunov.covariance import covariance
 from microglia.lyapunov.gain import estimate_gains
-from microglia.lyapunov.graph import Array, ends, thin
+from microglia.lyapunov.graph import Array, ends, same_synapses, thin
 from microglia.lyapunov.keep import keep_scores
 from microglia.lyapunov.linearisation import Linearisation, linearise
 from microglia.lyapunov.neurons import neuron_exponents
 from microglia.lyapunov.noise import smooth_noise
 from microglia.lyapunov.refill import refill
-from microglia.lyapunov.sampling import systematic, water_filling
+from microglia.lyapunov.sampling import growth, systematic, water_filling
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,12 +36,18 @@ class Worth:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Left:
-    """Which synapses are `kept`, boolean [E], and which neurons `stay`, boolean [N]; the
-    probability `p` [E] of every synapse between neurons that stay, 0 of all others."""
+    """Which synapses are `kept`, boolean [E], and which neurons `stay`, boolean [N]; what each
+    synapse is multiplied by, `growth` [E]: 0 where it goes, 1 where it stays without rescale."""
 
     kept: Array
     stay: Array
-    p: Array
+    growth: Array
+
+    def of(self, network: RecurrentNetwork) -> RecurrentNetwork:
+        """What is left of a network."""
+        W = network.weights
+        small = network.with_weights(thin(same_synapses(W, W.data * self.growth), self.kept))
+        return small.of(np.flatnonzero(self.stay))
 
 
 def worth(
@@ -89,15 +96,18 @@ def draw(
     first = min(int(np.count_nonzero(scores)), round(synapses_left * (N / neurons_left) ** 2))
     kept = systematic(water_filling(scores, first), generator)
 
-    stay = np.ones(N, bool)
+    stay, fixed = np.ones(N, bool), protected(network)
     if neurons_left < N:
+        if neurons_left < fixed.sum():
+            raise ConfigError(
+                f"neurons: {neurons_left:,} of {N:,} are to stay, but {fixed.sum():,} have input "
+                f"and stay for it; ask for at most {np.mean(~fixed):.3g}, or fewer with input"
+            )
         values = importance(
             thin(W, kept), config.criterion, activity=worth.rate, generator=generator
         )
         types = network.inhibitory if config.stratified else None
-        gone = least_important(
-            values, N - neurons_left, inhibitory=types, protected=protected(network)
-        )
+        gone = least_important(values, N - neurons_left, inhibitory=types, protected=fixed)
         stay[gone] = False
 
     post, pre = ends(W)
@@ -105,7 +115,51 @@ def draw(
     kept = refill(kept, allowed, scores, synapses_left, generator)
     open_ = np.where(allowed, scores, 0.0)
     p = water_filling(open_, min(synapses_left, int(np.count_nonzero(open_))))
-    return Left(kept=kept, stay=stay, p=p)
+    chance = np.where(kept & (p > 0), p, 1.0)  # what fills up scored 0, and isn't grown
+    return Left(kept=kept, stay=stay, growth=growth(chance, kept, rescale=config.rescale))
+
+
+def draw_in_rounds(
+    network: RecurrentNetwork,
+    first: Worth,
+    config: LNPConfig,
+    *,
+    seed: int,
+    synapses_left: int,
+    neurons_left: int,
+    besides: sparse.csr_array,
+) -> Left:
+    """`draw`, `config.rounds` times, each from what the one before left, whose worth is found anew.
+
+    Args:
+        first: the worth of the network as it came.
+        besides: as in `worth`.
+    """
+    E, N = network.weights.nnz, len(network)
+    synapse, neuron, grown = np.arange(E), np.arange(N), np.ones(E)
+    budgets = (
+        milestones(E, synapses_left, config.rounds),
+        milestones(N, neurons_left, config.rounds),
+    )
+    for r, (few, small) in enumerate(zip(*budgets, strict=True)):
+        found = first
+        if r:
+            found = worth(network, config, np.random.default_rng([seed, 2 * r]), besides=besides)
+        generator = np.random.default_rng([seed, 2 * r + 1])
+        left = draw(network, found, config, generator, synapses_left=few, neurons_left=small)
+        grown[synapse] *= left.growth
+        network, besides = left.of(network), besides[left.stay][:, left.stay]
+        synapse, neuron = synapse[left.kept], neuron[left.stay]
+    kept, stay = np.zeros(E, bool), np.zeros(N, bool)
+    kept[synapse], stay[neuron] = True, True
+    return Left(kept=kept, stay=stay, growth=grown)
+
+
+def milestones(whole: int, last: int, rounds: int) -> list[int]:
+    """How many are left after each round, the same fraction taken every time."""
+    if not last:
+        return [0] * rounds
+    return [round(whole * (last / whole) ** (r / rounds)) for r in range(1, rounds + 1)]
 
 
 def fed(network: RecurrentNetwork) -> Array:

@@ -15,10 +15,11 @@ from microglia.lyapunov.betweenness import Criterion
 from microglia.lyapunov.calibrate import calibrate_gain
 from microglia.lyapunov.config import Calibrate, LNPConfig
 from microglia.lyapunov.covariance import Method as CovarianceMethod
-from microglia.lyapunov.graph import thin
+from microglia.lyapunov.graph import same_synapses, thin
 from microglia.lyapunov.keep import Reading
 from microglia.lyapunov.memory import memory_capacity
-from microglia.lyapunov.sparsify import Left, Worth, draw, worth
+from microglia.lyapunov.sampling import Rescale
+from microglia.lyapunov.sparsify import Left, Worth, draw_in_rounds, worth
 from microglia.methods.parts.recurrence import recurrences
 from microglia.methods.parts.removed import Readers, Removed, readers_of
 from microglia.methods.weights import WeightPruner
@@ -43,16 +44,18 @@ class LNP(WeightPruner):
     zero stays zero. A removed neuron has its synapses closed, which count, and the weights of all
     its readers, which `sizes()` and `sparsity_reached` leave out; `compact()` takes it out.
 
-    Steps III and IV add synapses beyond the budget and change the neurons, and are no pruner's: see
-    `lyapunov.lyapunov_noise_pruning`. The steps are the paper's, every formula is a reconstruction,
-    the default the reading that beat random pruning when measured on reservoirs; magnitude pruning
-    is about as good, and nobody has measured networks that are trained afterwards.
+    Step III adds synapses beyond the budget, step IV and a matched leak change the neurons: they
+    are no pruner's, see `lyapunov.lyapunov_noise_pruning`. The steps are the paper's, every formula
+    is a reconstruction, the default the reading that beat random pruning when measured on
+    reservoirs; magnitude pruning is about as good, and nobody has measured networks that are
+    trained afterwards.
 
     Args:
         sparsity: fraction of the recurrent synapses to take away.
         neurons: fraction of each recurrent layer's neurons to remove; they are part of `sparsity`'s
             budget, not beyond it.
-        reading, eta, covariance: of step I; `criterion` of step II; see `LNPConfig`.
+        reading, eta, covariance, rescale: of step I; `criterion` of step II; see `LNPConfig`.
+        rounds: how often steps I and II follow each other, the network linearised anew each time.
         calibrate: one factor on the synapses that stay, in place: "memory" or "deviation", as in
             `lyapunov.calibrate_gain`; "none" leaves them as they were drawn.
         drive: standard deviation of the noise at each input of a layer while it is looked at.
@@ -80,7 +83,9 @@ class LNP(WeightPruner):
         reading: Reading = "R2w",
         eta: float = 1.0,
         covariance: CovarianceMethod = "auto",
+        rescale: Rescale = "none",
         criterion: Criterion = "betweenness",
+        rounds: int = 1,
         calibrate: Calibrate = "none",
         drive: float = 1.0,
         dt: float = 1e-3,
@@ -91,7 +96,9 @@ class LNP(WeightPruner):
             reading=reading,
             eta=eta,
             covariance=covariance,
+            rescale=rescale,
             criterion=criterion,
+            rounds=rounds,
             calibrate=calibrate,
         )
         for setting, value in (("drive", drive), ("dt", dt)):
@@ -152,23 +159,27 @@ class LNP(WeightPruner):
             generator = np.random.default_rng([seed, 0])
             return worth(layer.network, self.config, generator, besides=layer.besides)
 
-    def _draw(self, name: str, worth: Worth, stay: int, seed: int) -> Left:
-        network = self._layers[name].network
+    def _draw(self, name: str, first: Worth, stay: int, seed: int) -> Left:
+        layer = self._layers[name]
+        network = layer.network
         with _naming(name):
-            return draw(
+            return draw_in_rounds(
                 network,
-                worth,
+                first,
                 self.config,
-                np.random.default_rng([seed, 1]),
+                seed=seed,
                 synapses_left=stay,
                 neurons_left=max(1, len(network) - round(self.config.neurons * len(network))),
+                besides=layer.besides,
             )
 
     @torch.no_grad()
     def _multiply(self, name: str, left: Left) -> None:
-        """The synapses that stay, times their one gain."""
+        """The synapses that stay, times what each grows by and their one gain."""
         layer = self._layers[name]
-        small = layer.network.with_weights(thin(layer.network.weights, left.kept))
+        W = layer.network.weights
+        grown = same_synapses(W, W.data * left.growth)
+        small = layer.network.with_weights(thin(grown, left.kept))
         with _naming(name):
             gain = calibrate_gain(
                 small,
@@ -176,9 +187,9 @@ class LNP(WeightPruner):
                 by=self.config.calibrate,
                 metric=lambda network: memory_capacity(layer.acting(network)),
             ).gain
-        if gain != 1:
-            weight = self.masks.weights[name]
-            weight[layer.units.to(weight.device)] *= gain
+        times = torch.from_numpy(np.where(left.kept, gain * left.growth, 1.0))
+        weight = self.masks.weights[name]
+        weight[layer.units.to(weight.device)] *= times.to(weight)
 
 
 @contextmanager
