@@ -9,17 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from microglia.experiment.job import Record
-from microglia.experiment.provenance import provenance
+from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, size_of
 from microglia.experiment.reservoir_job import (
     CALIBRATED,
-    OTHER_NOISE,
     asked,
-    differences,
     settings_of,
-    size_of,
 )
 from microglia.experiment.sparse_networks import Budget
 from microglia.lyapunov import calibrate_gain, memory_capacity
@@ -28,7 +23,7 @@ from microglia.tasks.suite import WITH_DATA
 
 
 @dataclass(frozen=True, kw_only=True)
-class EachTaskJob:
+class EachTaskJob(RecurrentJob):
     """As a `ReservoirJob` at its own gain, but with the network of each task pruned by the activity
     of neurons in that task's training part.
 
@@ -43,26 +38,13 @@ class EachTaskJob:
     seed: int
     tasks: tuple[str, ...]
 
-    @property
-    def name(self) -> str:
-        return f"{self.experiment}/{self.label}-seed{self.seed}"
-
-    @property
-    def builds_on(self) -> list[str]:
-        return []
-
     def config(self) -> dict[str, Any]:
-        """What makes another config another experiment."""
         return {
             "network": asdict(HRSNNConfig()),
             **asdict(self.budget),
             "tasks": settings_of(self.tasks),
             "for": "each task",
         }
-
-    def differs_from(self, record: Record, *, where: str) -> list[str]:
-        """In what settings its config is not that of a record."""
-        return differences(self.config(), record["config"])
 
     def do(self, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:
         """For each task: look, prune, calibrate, and ask."""
@@ -76,16 +58,6 @@ class EachTaskJob:
             calibrated = calibrate_gain(sparse, dense, metric=metric)
             figures[task] = asked(task, calibrated.network, self.seed, brief=False)
             gains[task], size = round(calibrated.gain, 6), size_of(sparse, dense)
-        return {
-            "kind": "each task",
-            "name": self.name,
-            "experiment": self.experiment,
-            "label": self.label,
-            "seed": self.seed,
-            **provenance(torch.device("cpu")),
-            "config": self.config(),
-            "network": size,
-            "gains": gains,
-            "figures": {CALIBRATED: figures},
-            "seconds": round(time.process_time() - began, 1),
-        }
+        return self.record(
+            "each task", began=began, network=size, gains=gains, figures={CALIBRATED: figures}
+        )

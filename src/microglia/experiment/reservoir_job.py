@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from microglia.errors import ConfigError, MicrogliaError
+from microglia.errors import ConfigError
 from microglia.experiment.job import Record
-from microglia.experiment.provenance import provenance
+from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, rounded, size_of
 from microglia.experiment.sparse_networks import Budget
 from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.lyapunov import calibrate_gain, memory_capacity
@@ -31,11 +30,10 @@ KEYS = frozenset(
 
 CALIBRATED = "calibrated"
 """The gain of the best memory capacity; others are called by α Σ|w| over the dense Σ|w|."""
-OTHER_NOISE = 1000  # added to the seed: a gain isn't chosen on the noise that is reported
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReservoirJob:
+class ReservoirJob(RecurrentJob):
     """A network of `HRSNNConfig()`'s distribution, what is left of it, and what it is asked.
 
     Args:
@@ -64,16 +62,7 @@ class ReservoirJob:
         if unknown or not all(gain > 0 for gain in self.gains):
             raise ConfigError(f"tasks, gains: {sorted(unknown)} unknown; {self.gains} above 0?")
 
-    @property
-    def name(self) -> str:
-        return f"{self.experiment}/{self.label}-seed{self.seed}"
-
-    @property
-    def builds_on(self) -> list[str]:
-        return []
-
     def config(self) -> dict[str, Any]:
-        """What makes another config another experiment."""
         return {
             "network": dataclasses.asdict(HRSNNConfig()),
             **dataclasses.asdict(self.budget),
@@ -81,10 +70,6 @@ class ReservoirJob:
             "more": settings_of(self.more),
             "gains": list(self.gains),
         }
-
-    def differs_from(self, record: Record, *, where: str) -> list[str]:
-        """In what settings its config is not that of a record."""
-        return differences(self.config(), record["config"])
 
     def do(self, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:
         """Draw, prune, calibrate, and ask at each gain.
@@ -102,19 +87,13 @@ class ReservoirJob:
             tasks = self.tasks + (self.more if point == CALIBRATED else ())
             brief = point != CALIBRATED
             figures[point] = {task: asked(task, network, self.seed, brief=brief) for task in tasks}
-        return {
-            "kind": "reservoir",
-            "name": self.name,
-            "experiment": self.experiment,
-            "label": self.label,
-            "seed": self.seed,
-            **provenance(torch.device("cpu")),
-            "config": self.config(),
-            "network": size_of(sparse, dense),
-            "gains": {point: round(gain, 6) for point, gain in gains.items()},
-            "figures": figures,
-            "seconds": round(time.process_time() - began, 1),
-        }
+        return self.record(
+            "reservoir",
+            began=began,
+            network=size_of(sparse, dense),
+            gains={point: round(gain, 6) for point, gain in gains.items()},
+            figures=figures,
+        )
 
     def _gains(self, sparse: RecurrentNetwork, dense: RecurrentNetwork) -> dict[str, float]:
         """α at each point; without recurrence there is but one."""
@@ -139,31 +118,3 @@ def asked(task: str, network: RecurrentNetwork, seed: int, *, brief: bool) -> di
     except ConfigError as fault:
         return {"failed": str(fault)}
     return rounded(task, figures)
-
-
-def rounded(task: str, figures: Mapping[str, float]) -> dict[str, float]:
-    """To six digits.
-
-    Raises:
-        MicrogliaError: a figure is no number.
-    """
-    if not np.isfinite(list(figures.values())).all():
-        raise MicrogliaError(f"{task}: a figure is no number: {figures}")
-    return {name: float(f"{value:.6g}") for name, value in figures.items()}
-
-
-def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """In what settings two configs differ."""
-    return sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
-
-
-def size_of(sparse: RecurrentNetwork, dense: RecurrentNetwork) -> dict[str, Any]:
-    """Neurons and synapses, and the parts of the dense network's that they are."""
-    inhibitory = sparse.inhibitory
-    return {
-        "neurons": len(sparse),
-        "synapses": sparse.weights.nnz,
-        "neurons_kept": round(len(sparse) / len(dense), 6),
-        "synapses_kept": round(sparse.weights.nnz / dense.weights.nnz, 6),
-        "inhibitory": None if inhibitory is None else round(float(inhibitory.mean()), 6),
-    }

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from filelock import FileLock
 
 from microglia.errors import ConfigError, TrainingError, nearest
 from microglia.experiment.job import Record
-from microglia.experiment.provenance import provenance
 from microglia.experiment.recurrent_files import load_pruned, save_pruned
-from microglia.experiment.reservoir_job import OTHER_NOISE, differences, rounded, size_of
+from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, rounded, size_of
 from microglia.experiment.run_dir import LOCK
 from microglia.experiment.sparse_networks import Budget
 from microglia.frameworks.recurrent import RecurrentNetwork
@@ -65,7 +63,7 @@ better within a minute: benchmarks/trained_settings.py."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedJob:
+class TrainedJob(RecurrentJob):
     """A network of 256 neurons, pruned and taught; or taught, pruned and taught again.
 
     A network that comes out silent or saturated, or can't learn, has a sentence under "failed".
@@ -95,8 +93,10 @@ class TrainedJob:
     rounds: int = 1
     alike: bool = False
     after: bool = False
+    experiment: str = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "experiment", f"trained, {self.task}")
         if self.task not in SETTINGS:
             raise ConfigError(f"task: '{self.task}'?{nearest(self.task, list(SETTINGS))}")
 
@@ -106,19 +106,10 @@ class TrainedJob:
         return WITH_DATA[task].timing.hold != SETTINGS[task].hold
 
     @property
-    def experiment(self) -> str:
-        return f"trained, {self.task}"
-
-    @property
-    def name(self) -> str:
-        return f"{self.experiment}/{self.label}-seed{self.seed}"
-
-    @property
     def builds_on(self) -> list[str]:
         return [self._dense().name] if self.after else []
 
     def config(self) -> dict[str, Any]:
-        """What makes another config another experiment."""
         return {
             "network": asdict(HRSNNConfig(neurons=SIZE)),
             **asdict(self.budget),
@@ -130,10 +121,6 @@ class TrainedJob:
             "after": self.after,
             "grid": list(GRID),
         }
-
-    def differs_from(self, record: Record, *, where: str) -> list[str]:
-        """In what settings its config is not that of a record."""
-        return differences(self.config(), record["config"])
 
     def do(self, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:
         """Draw, prune, calibrate, teach, and fit readouts."""
@@ -151,20 +138,14 @@ class TrainedJob:
             figures: dict[str, Any] = rounded(self.task, scores)
         except (ConfigError, TrainingError) as fault:
             seconds, figures = time.process_time() - learning, {"failed": str(fault)}
-        return {
-            "kind": "trained",
-            "name": self.name,
-            "experiment": self.experiment,
-            "label": self.label,
-            "seed": self.seed,
-            **provenance(torch.device("cpu")),
-            "config": self.config(),
-            "network": size_of(network, whole),
-            "gain": round(gain, 6),
-            "figures": figures,
-            "training": round(before + seconds, 1),
-            "seconds": round(time.process_time() - began, 1),
-        }
+        return self.record(
+            "trained",
+            began=began,
+            network=size_of(network, whole),
+            gain=round(gain, 6),
+            figures=figures,
+            training=round(before + seconds, 1),
+        )
 
     def _drawn(self) -> RecurrentNetwork:
         config = HRSNNConfig(neurons=SIZE)
