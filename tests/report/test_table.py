@@ -10,6 +10,7 @@ from rich.console import Console
 
 from microglia.errors import ConfigError
 from microglia.report import Column, Table, console_table
+from microglia.report.table import rows_of
 
 COLUMNS = (
     Column("accuracy", "accuracy", "%", 100, 1),
@@ -77,6 +78,16 @@ def test_json_holds_every_seed() -> None:
         "ratio": pytest.approx(6_000 / 58_474),
     }
     assert "latency_ms" not in saved["rows"]["sca"]
+
+
+def test_a_figure_that_a_seed_lacks_stays_that_seeds_after_reading() -> None:
+    rows = {"dense": [{"a": 1.0}, {"a": 2.0, "b": 5.0}, {"a": 3.0, "b": 7.0}]}
+    one = Table((Column("a", "a"), Column("b", "b")), rows)
+    saved = json.loads(json.dumps(one.to_dict()))
+    assert rows_of(saved) == rows
+    assert (one.mean("dense", "b"), saved["rows"]["dense"]["b"]["mean"]) == (6.0, 6.0)
+    saved["rows"]["dense"]["b"]["values"] = [5.0, 7.0]  # as files of old have it
+    assert [*rows_of(saved)["dense"][0]] == ["a"]
 
 
 def test_the_terminal_shows_every_network_and_figure() -> None:

@@ -189,7 +189,8 @@ def _figures(
 ) -> Iterator[tuple[tuple[str, int], dict[str, float]]]:
     """(network, seed) -> its figures; one that some seeds lack is nobody's."""
     for network, row in table["rows"].items():
-        whole = {key: f["values"] for key, f in row.items() if len(f["values"]) == len(seeds)}
+        found = {key: f["values"] for key, f in row.items() if None not in f["values"]}
+        whole = {key: values for key, values in found.items() if len(values) == len(seeds)}
         if "accuracy" not in whole:
             raise KeyError("accuracy")
         for i, seed in enumerate(seeds):

@@ -85,14 +85,17 @@ class Table:
         return column.text(mean) + (f" ± {column.text(spread)}" if spread else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and lists: for each network and figure its values, mean, spread and ratio."""
+        """Plain dicts and lists: for each network and figure its values, mean, spread and ratio.
+
+        There is a value for each seed, None where it has none; a figure of no seed is left out.
+        """
         return {
             "reference": self.reference,
             "columns": {c.key: {"title": c.title, "unit": c.unit} for c in self.columns},
             "rows": {
                 network: {
                     c.key: {
-                        "values": self.values(network, c.key),
+                        "values": [figures.get(c.key) for figures in seeds],
                         "mean": self.mean(network, c.key),
                         "spread": self.spread(network, c.key),
                         "ratio": self.ratio(network, c.key),
@@ -100,18 +103,22 @@ class Table:
                     for c in self.columns
                     if self.values(network, c.key)
                 }
-                for network in self.rows
+                for network, seeds in self.rows.items()
             },
         }
 
 
 def rows_of(record: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
-    """A table's rows from what `Table.to_dict` wrote; which seeds lack a figure isn't in it."""
+    """A table's rows from what `Table.to_dict` wrote.
+
+    Files of old leave out the values that aren't there, so that they don't say whose are.
+    """
     rows = {}
     for network, figures in record["rows"].items():
         seeds = max(len(figure["values"]) for figure in figures.values())
+        whole = {k: f["values"] for k, f in figures.items() if len(f["values"]) == seeds}
         rows[network] = [
-            {k: f["values"][i] for k, f in figures.items() if i < len(f["values"])}
+            {key: values[i] for key, values in whole.items() if values[i] is not None}
             for i in range(seeds)
         ]
     return rows
