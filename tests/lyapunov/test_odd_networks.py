@@ -80,6 +80,8 @@ def test_a_budget_below_a_synapse_a_neuron_says_who_hears_nobody() -> None:
     assert 0 < last.network.weights.nnz < N
     assert f"fewer synapses than neurons: {alone} neurons hear no other" in last.steps[0].said
     assert "fewer" not in pruned(network(), sparsity=0.5).steps[0].said
+    selves = replace(network(), weights=sparse.eye_array(N, format="csr"))
+    assert f"{N} neurons hear no other" in pruned(selves, sparsity=0.5).steps[0].said
 
 
 def test_what_no_input_reaches_is_said() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from microglia.errors import ConfigError
 from microglia.frameworks.recurrent import RecurrentNetwork
@@ -64,7 +63,7 @@ def simulate(
         raise ConfigError(f"record: {RECORDS} expected, got {sorted(unknown)}")
     if not 0 <= noise < np.inf:
         raise ConfigError(f"noise: a finite standard deviation of at least 0 expected, got {noise}")
-    advance = _engine(engine)
+    incoming, advance = _engine(engine)
     out = net.weights.tocsc()
     out.sort_indices()
     constants = (
@@ -85,12 +84,15 @@ def simulate(
     chunk = max(1, CHUNK // (B * N))
     for t in range(0, T, chunk):
         steps = slice(t, min(t + chunk, T))
-        x = _input(net, None if drive is None else drive[steps], steps.stop - t, B)
+        x = np.empty((steps.stop - t, B, N))
+        x[:] = net.bias
+        if drive is not None:
+            incoming(net.inputs, np.ascontiguousarray(drive[steps]), x)
         if noise:
             x += noise * generator.standard_normal(x.shape)
         spikes = np.empty(x.shape, dtype=bool)
         advance(*constants, x, end.v, end.i, end.fired, end.held, spikes, H[steps], currents[steps])
-        step, sample, neuron = np.nonzero(spikes)
+        step, sample, neuron = np.unravel_index(np.flatnonzero(spikes), spikes.shape)
         events.append((step + t, sample, neuron))
     steps_, samples, neurons = (np.concatenate(part) for part in zip(*events, strict=True))
 
@@ -142,30 +144,18 @@ def _shape(
     return drive, B, T, batched
 
 
-def _input(net: RecurrentNetwork, drive: Array | None, C: int, B: int) -> Array:
-    """b + W_in u [C, B, N]."""
-    x = np.empty((C, B, len(net)))
-    x[:] = net.bias
-    if drive is not None:
-        assert net.inputs is not None
-        inputs: sparse.csr_array = net.inputs
-        x += (inputs @ drive.reshape(C * B, -1).T).T.reshape(x.shape)
-    return x
-
-
-def _engine(name: str) -> Callable[..., None]:
-    """`advance` of the engine."""
+def _engine(name: str) -> tuple[Callable[..., None], Callable[..., None]]:
+    """`incoming` and `advance` of the engine."""
     if name not in ENGINES:
         raise ConfigError(f"engine: {ENGINES} expected, got '{name}'")
     if name == "numpy":
-        return plain.advance
+        return plain.incoming, plain.advance
     try:
         from microglia.simulation import numba
     except ImportError as missing:
         if name == "auto":
-            return plain.advance
+            return plain.incoming, plain.advance
         raise ConfigError(
             "engine: Numba is not installed: pip install 'microglia[lyapunov]'"
         ) from missing
-    compiled: Callable[..., None] = numba.advance
-    return compiled
+    return numba.incoming, numba.advance

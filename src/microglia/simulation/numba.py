@@ -7,8 +7,27 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 Array = NDArray[Any]
+
+
+def incoming(inputs: sparse.csr_array, drive: Array, x: Array) -> None:
+    """Add W_in u to x [C, B, N], in place, of a drive u [C, B, K]."""
+    hear = np.flatnonzero(np.diff(inputs.indptr))
+    _add_incoming(hear, inputs.indptr, inputs.indices, inputs.data.astype(np.float64), drive, x)
+
+
+def _incoming(
+    hear: Array, starts: Array, columns: Array, values: Array, drive: Array, x: Array
+) -> None:
+    for c in range(x.shape[0]):
+        for b in range(x.shape[1]):
+            for n in hear:
+                total = 0.0
+                for k in range(starts[n], starts[n + 1]):
+                    total += values[k] * drive[c, b, columns[k]]
+                x[c, b, n] += total
 
 
 def _advance(
@@ -79,4 +98,5 @@ def _advance(
             fired[b, source] = True
 
 
+_add_incoming = numba.njit(cache=True)(_incoming)
 advance = numba.njit(cache=True)(_advance)

@@ -6,8 +6,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 Array = NDArray[Any]
+
+
+def incoming(inputs: sparse.csr_array, drive: Array, x: Array) -> None:
+    """Add W_in u to x [C, B, N], in place, of a drive u [C, B, K]."""
+    x += (inputs @ drive.reshape(-1, drive.shape[2]).T).T.reshape(x.shape)
 
 
 def advance(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -90,16 +91,17 @@ class Simulation:
             raise ConfigError(f"every: a whole number from 1 on expected, got {every!r}")
         T, B, N = self.shape
         kept = float(np.exp(-dt / tau))
-        ends = np.searchsorted(self.steps, np.arange(T + 1))
-        trace = np.zeros((B, N)) if start is None else np.array(start).reshape(B, N)
-        traces = np.empty((T // every, B, N))
-        for t in range(T // every * every):
-            trace *= kept
-            now = slice(ends[t], ends[t + 1])
-            trace[self.samples[now], self.neurons[now]] += 1
-            if (t + 1) % every == 0:
-                traces[t // every] = trace
-        return traces if self.batched else traces[:, 0]
+        begins = np.searchsorted(self.steps, np.arange(0, T + 1, every))
+        where = self.samples * N + self.neurons
+        left = kept ** (every - 1 - self.steps % every)  # of each spike at the end of its run
+        trace = np.zeros(B * N) if start is None else np.array(start, np.float64).ravel()
+        traces = np.empty((T // every, B * N))
+        for run, (first, end) in enumerate(pairwise(begins)):
+            now = slice(first, end)
+            trace = kept**every * trace + np.bincount(where[now], left[now], minlength=B * N)
+            traces[run] = trace
+        whole = traces.reshape(-1, B, N)
+        return whole if self.batched else whole[:, 0]
 
     def synops(self, weights: sparse.csr_array) -> int:
         """How often a spike met a synapse of `weights` [N, N] that isn't zero."""
