@@ -639,6 +639,8 @@ def test_killed_at_random_moments_it_still_ends_at_the_same_weights(
             wait_for(".out.unfinished/**/checkpoint.ckpt", tmp_path / "killed", started)
             time.sleep(moments.random() * 0.3)
             started.kill()
+            kept = next((tmp_path / "killed").glob(".out.unfinished/**/checkpoint.ckpt"))
+            first_epoch = kept.with_name("metrics.jsonl").read_text().splitlines()[0]
             kills = 1
         elif kills < 4:
             try:
@@ -649,6 +651,8 @@ def test_killed_at_random_moments_it_still_ends_at_the_same_weights(
         _, err = started.communicate()
         assert started.returncode in (0, -signal.SIGKILL), err
     a, b = (tmp_path / place / "out" for place in ("straight", "killed"))
+    written = "".join(path.read_text() for path in b.rglob("metrics.jsonl"))
+    assert first_epoch in written, "with its seconds: that epoch was trained but once"
     weights = sorted(str(p.relative_to(a)) for p in a.rglob("*.safetensors"))
     assert len(weights) == 2
     assert all((a / name).read_bytes() == (b / name).read_bytes() for name in weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,15 @@ from scipy import stats
 
 from microglia.errors import ConfigError, DataError
 from microglia.experiment import RunConfig, lnp_paper, markdown, recipes, rivals, sca_paper
-from microglia.experiment.job import Job
+from microglia.experiment.job import KEYS, Job, Record
 from microglia.experiment.lines import append_line, read_lines
-from microglia.experiment.results import LOCK, check_same, read_results, run_jobs
+from microglia.experiment.results import (
+    LOCK,
+    check_same,
+    read_results,
+    run_in_processes,
+    run_jobs,
+)
 from microglia.experiment.statistics import paired_difference
 from microglia.experiment.tiers import TIERS
 
@@ -94,6 +101,30 @@ def test_a_line_that_a_kill_has_cut_short_is_written_anew(
     assert list(again) == [job.name for job in jobs()]
     expected = json.loads(lines[3])["figures"]["accuracy"]
     assert again["digits/activity-0.5-seed0"]["figures"]["accuracy"] == expected
+
+
+@dataclasses.dataclass
+class Quick:
+    """A job that is over at once."""
+
+    name: str
+    faulty: bool = False
+    builds_on: tuple[str, ...] = ()
+
+    def do(self, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:
+        if self.faulty:
+            raise ZeroDivisionError("a fault that nobody thought of")
+        return {**dict.fromkeys(KEYS), "name": self.name, "figures": {}, "config": {}}
+
+    def differs_from(self, record: Record, *, where: str) -> list[str]:
+        return []
+
+
+def test_a_fault_nobody_thought_of_does_not_keep_the_others(tmp_path: Path) -> None:
+    found = [Quick("a"), Quick("b", faulty=True), *(Quick(name) for name in "cde")]
+    with pytest.raises(ConfigError, match=r"b: Traceback[\s\S]*nobody thought of"):
+        run_in_processes(found, 2, results=tmp_path / "r.jsonl", folder=tmp_path / "work")
+    assert set(read_results(tmp_path / "r.jsonl")) == set("acde")
 
 
 def test_what_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
@@ -182,8 +213,15 @@ def test_no_line_is_lost_where_several_append(tmp_path: Path) -> None:
         for i in range(each):
             append_line(path, {"writer": writer, "i": i, "text": "x" * 20_000})
 
-    with ThreadPoolExecutor(4) as pool:
+    def read(seen: int = 0) -> None:
+        while seen < 4 * each:
+            before, seen = seen, len(read_lines(path))
+            assert seen >= before
+
+    with ThreadPoolExecutor(5) as pool:
+        reading = pool.submit(read)
         list(pool.map(append, range(4)))
+        reading.result()
     lines = [(line["writer"], line["i"]) for line in read_lines(path)]
     assert sorted(lines) == [(w, i) for w in range(4) for i in range(each)]
 
@@ -269,4 +307,5 @@ def test_records_of_the_repository_are_of_jobs_that_exist() -> None:
         jobs = lists[path.stem[:-2]]
         known: dict[str, Any] = {j.name: j for j in jobs(path.stem[-1])}
         for name, record in read_results(path).items():
+            assert name in known, f"{path}: '{name}' is no job of {path.stem}"
             check_same(known[name], record, path)

@@ -122,8 +122,10 @@ class Breaks(Stripes):
     def __init__(self, *, epoch: int, error: BaseException) -> None:
         super().__init__(batches=4)
         self.breaks_at, self.error = epoch, error
+        self.begun: list[int] = []
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.begun.append(self.epoch)
         for index, batch in enumerate(super().__iter__()):
             if self.epoch == self.breaks_at and index == 2:
                 raise self.error
@@ -220,7 +222,13 @@ def flip_a_bit(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, lambda content: b""])
+def spoil_the_list(content: bytes) -> bytes:
+    """A name in the archive's directory that is no text: neither a bad sum nor a bad archive."""
+    at = content.rindex(b"data.pkl")
+    return content[:at] + b"\xff" + content[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, spoil_the_list, lambda content: b""])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
@@ -236,9 +244,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
         go(tmp_path / "run", broken, resume=False)
     latest = tmp_path / "run" / "checkpoint.ckpt"
     latest.write_bytes(damage(latest.read_bytes()))
-    broken.breaks_at = -1
+    broken.breaks_at, broken.begun = -1, []
     with pytest.warns(UserWarning, match="checkpoint.ckpt is damaged"):
         resumed = go(tmp_path / "run", broken, resume=True)
+    assert broken.begun[0] == 1, "it goes on after epoch 0, which the one before is of"
     assert all(torch.equal(value, resumed[name]) for name, value in straight.items())
     latest.write_bytes(damage(latest.read_bytes()))
     with (

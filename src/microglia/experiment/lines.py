@@ -20,8 +20,8 @@ def read_lines(path: Path) -> list[Any]:
     """
     if not path.is_file():
         return []
-    values = []
-    for number, line in enumerate(path.read_bytes()[: _whole(path)].splitlines(), 1):
+    content, values = path.read_bytes(), []  # read once: another process may append meanwhile
+    for number, line in enumerate(content[: _whole(content)].splitlines(), 1):
         try:
             values.append(json.loads(line))
         except ValueError as error:
@@ -37,15 +37,14 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")), path.open("ab") as file:
-        file.truncate(_whole(path))
+        file.truncate(_whole(path.read_bytes()))
         if file.tell() and not path.read_bytes().endswith(b"\n"):
             file.write(b"\n")
         file.write(json.dumps(value).encode() + b"\n")
 
 
-def _whole(path: Path) -> int:
+def _whole(content: bytes) -> int:
     """Bytes up to the end of the last line that is whole: it may lack its end of line."""
-    content = path.read_bytes()
     start = content.rfind(b"\n") + 1
     try:
         json.loads(content[start:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
@@ -116,7 +117,7 @@ def run_in_processes(
     """As `run_jobs`, by several processes at once, each with its share of the cores.
 
     A process that finds nothing to do waits for what the others are at. A job that fails doesn't
-    keep the rest from being done.
+    keep the rest from being done. The job of a process that is killed falls to the others.
 
     Raises:
         ConfigError: what went wrong, job by job, when all the others are done.
@@ -140,6 +141,8 @@ def _work(jobs: Sequence[Job], results: Path, folder: Path, failures: dict[str, 
                     outcomes.append(_attempt(job, results=results, folder=folder, progress=False))
                 except MicrogliaError as error:
                     failures[job.name] = str(error)
+                except Exception:  # a fault of ours, or of what is trained
+                    failures[job.name] = traceback.format_exc()
         if "did" not in outcomes:
             if "busy" not in outcomes:
                 return

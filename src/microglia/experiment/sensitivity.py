@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,23 +76,30 @@ def layer_sensitivity(
 ) -> Sensitivity:
     """Cut the channels of lowest score out of one group at a time, and measure what is left.
 
-    Every network that is measured has been cut; the given one is untouched.
+    Every network that is measured has been cut, by as many channels as its fraction of the group
+    rounds to, which may be none; the given one is untouched.
 
     Args:
         model: a trained network.
-        batches: (inputs, labels) to measure on; of the validation part, not of the test part.
+        batches: (inputs, labels) to measure on, again and again; of the validation part, not of
+            the test part.
         example_input: one input, for the structure.
         calibration: batches that the score is taken on; "magnitude" needs none.
         score: mean |H| ("membrane"), firing rate, or mean |w| of the filter.
         sparsities: fractions of a group that are taken away, in (0, 1); one channel stays.
 
     Raises:
-        ConfigError: a sparsity out of range, or no calibration batch.
+        ConfigError: a sparsity out of range, no calibration batch, or batches that can be read but
+            once.
         StructureError: the network can't be analysed.
     """
     for sparsity in sparsities:
         if not 0 < sparsity < 1:
             raise ConfigError(f"sparsities: wanted fractions in (0, 1), got {sparsity}")
+    if isinstance(batches, Iterator):
+        raise ConfigError(
+            "batches: wanted a list or a loader, which can be read again; got a generator"
+        )
     structure = prunable_groups(
         analyse(model, example_input), (), residual=residual, linear=linear, method="sensitivity"
     )

@@ -6,6 +6,8 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import torch
+
 from microglia.errors import TrainingError
 
 LATEST, BEFORE, DAMAGED = "checkpoint.ckpt", "checkpoint-before.ckpt", "checkpoint-damaged.ckpt"
@@ -33,19 +35,25 @@ def find_checkpoint(folder: Path) -> Path:
         path.replace(folder / DAMAGED)  # or the next one would push the whole one out
     if there:
         raise TrainingError(
-            f"Nothing to resume: every checkpoint in {folder} is damaged. Start again, without "
-            "resume (--overwrite)."
+            f"Nothing to resume: every checkpoint in {folder} is damaged, and set aside. Start "
+            "once more, without resume in Python, and training begins anew."
         )
     raise TrainingError(f"Nothing to resume: {folder} holds no {LATEST}. Start without resume.")
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether every part of the archive has the check sum that it was written with."""
+    """Whether every part of the archive has the check sum that it was written with, and it loads.
+
+    Damage in the archive's own lists may raise anything.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError):
+            if archive.testzip() is not None:
+                return False
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
         return False
+    return True
 
 
 def of_another_training(difference: str) -> str:
