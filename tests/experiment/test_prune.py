@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import microglia as mg
 from microglia.data import Batches
 from microglia.errors import ConfigError, DataError, MicrogliaError, TrainingError
-from microglia.experiment import Run, RunConfig, prune, train
+from microglia.experiment import Run, RunConfig, prune, train, trial
 from microglia.experiment import run as run_module
 from microglia.experiment.bench import load_data
 from microglia.experiment.provenance import provenance
@@ -190,6 +191,28 @@ def test_fine_tuning_trains_the_compact_network_on(tmp_path: Path) -> None:
     lines = (run.directory / "metrics.jsonl").read_text().splitlines()
     first = next(x for x in map(json.loads, lines) if x["event"] == "epoch")
     assert losses[0][0] < first["loss"], "it starts from the trained weights"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_trained_dense_network_of_the_seed_teaches(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers = []
+
+    def fast(model: nn.Module, **settings: Any) -> nn.Module:
+        teachers.append({name: value.clone() for name, value in model.state_dict().items()})
+        return accelerate(model, **settings)
+
+    accelerate = trial.accelerate
+    monkeypatch.setattr(trial, "accelerate", fast)
+    pruning = {"finetune_epochs": 1, "distill": 0.9, "controls": ["dense"]}
+    run = prune(config(tmp_path / "run", pruning=pruning, seeds=[seed]), progress=False)
+    folder = run.directory / "networks" / f"dense-seed{seed}"
+    trained = torch.load(folder / "checkpoint.ckpt", weights_only=True)["state_dict"]
+    (teacher,) = teachers
+    assert len(teacher) > 4
+    for name, value in teacher.items():
+        assert torch.equal(value, trained[f"model.{name}"])
 
 
 def test_a_teacher_without_fine_tuning_is_refused(tmp_path: Path) -> None:
