@@ -337,6 +337,25 @@ def test_clusters_have_their_own_time_constants_and_few_synapses_between() -> No
     assert (cluster[fed] == 0).all()
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_synapse_is_as_its_own_neurons_cluster_says(seed: int) -> None:
+    """Between clusters too; fractions of neurons are the nearest whole numbers."""
+    strengths, biases = (0.1, 0.2, 0.4), (0.0, 0.5, -0.5)
+    clusters = tuple(
+        HRSNNConfig(neurons=29, wiring=SmallWorld(6), inhibitory=0.3, weight=w, sigma=0.0, bias=b)
+        for w, b in zip(strengths, biases, strict=True)
+    )
+    config = CHRSNNConfig(clusters=clusters, long_range=0.3)
+    net = config.draw(seed)
+    assert net.inhibitory is not None
+    W = net.weights.tocoo()
+    _, pre = W.coords
+    size = np.array(strengths)[config.cluster[pre]] * np.where(net.inhibitory[pre], -4.0, 1.0)
+    np.testing.assert_allclose(W.data, size)
+    np.testing.assert_array_equal(net.bias, np.array(biases)[config.cluster])
+    np.testing.assert_array_equal(np.bincount(config.cluster, net.inhibitory), 9)  # of 8.7
+
+
 def test_long_synapses_are_all_different() -> None:
     cluster = np.repeat([0, 1, 2], [3, 4, 5])
     post, pre = long_range(cluster, 94, np.random.default_rng(0))
