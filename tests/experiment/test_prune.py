@@ -215,6 +215,12 @@ def test_the_trained_dense_network_of_the_seed_teaches(
         assert torch.equal(value, trained[f"model.{name}"])
 
 
+def test_masks_that_would_change_to_the_last_are_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"until_epochs = 3: .*training\.epochs = 2"):
+        prune(config(tmp_path / "run", pruning={"until_epochs": 3.0}), progress=False)
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_teacher_without_fine_tuning_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"set pruning\.finetune_epochs"):
         config(tmp_path / "run", pruning={"distill": 0.5})

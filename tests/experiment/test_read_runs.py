@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ def lines(path: Path, *records: dict[str, Any]) -> Path:
     return path
 
 
-def run_record(**network: Any) -> dict[str, Any]:
+def run_record(*, pruning: Mapping[str, Any] | None = None, **network: Any) -> dict[str, Any]:
     """What `prune` appends, of two seeds."""
     config = json.loads(json.dumps(record("SCA", 0.5, 0, 0.5)["config"]))
     config["seeds"] = [0, 1]
     config["network"] |= network
+    config["pruning"] |= pruning or {}
     figures = {
         "dense": {"accuracy": [0.8, 0.6], "latency_ms": [4.0, 2.0], "channels": [16.0, 16.0]},
         "sca": {"accuracy": [0.7, 0.5], "latency_ms": [2.0, 2.0], "channels": [6.0, 8.0]},
@@ -76,6 +78,25 @@ def test_other_settings_are_another_experiment(tmp_path: Path) -> None:
     assert len(names) == 8
     same = lines(tmp_path / "same.jsonl", run_record(width=0.5))
     assert {r["experiment"] for r in read_runs([one, same])} == {"digits-digits"}
+
+
+def test_networks_pruned_by_other_settings_are_kept_apart(tmp_path: Path) -> None:
+    plain = lines(tmp_path / "plain.jsonl", run_record())
+    tuned = lines(tmp_path / "tuned.jsonl", run_record(pruning={"finetune_epochs": 2}))
+    for paths in ([plain, tuned], [tuned, plain]):
+        found = read_runs(paths)
+        labels = [r["label"] for r in found]
+        assert sorted(labels) == ["SCA (plain)"] * 2 + ["SCA (tuned)"] * 2 + ["dense"] * 2
+        assert {r["experiment"] for r in found} == {"digits-digits"}
+    alike = lines(tmp_path / "alike.jsonl", run_record(pruning={"controls": ["dense"]}))
+    assert {r["label"] for r in read_runs([plain, alike])} == {"SCA", "dense"}
+
+
+def test_a_line_that_is_cut_short_is_left_out_aloud(tmp_path: Path) -> None:
+    path = lines(tmp_path / "r.jsonl", *RECORDS)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match="the last line is cut short"):
+        assert len(read_runs([path])) == len(RECORDS) - 1
 
 
 @pytest.mark.parametrize(

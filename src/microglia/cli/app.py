@@ -189,7 +189,7 @@ def reproduce(
         str | None, typer.Option(help="Jobs of this name alone, a shell pattern.")
     ] = None,
     results: Annotated[
-        Path | None, typer.Option(help="Append to this file [default: results/PAPER-TIER.jsonl].")
+        Path | None, typer.Option(help="Append to this file (default: results/PAPER-TIER.jsonl).")
     ] = None,
     folder: Annotated[Path, typer.Option(help="Where checkpoints and networks go.")] = Path(
         "runs/reproduce"
@@ -242,7 +242,7 @@ def compare(
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(help="Where searches are kept, any URL of Optuna's [default: a SQLite file]."),
+        typer.Option(help="Where searches are kept, any URL of Optuna's (default: a SQLite file)."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -278,7 +278,7 @@ def sensitivity(
     ] = "membrane",
     out: Annotated[
         Path | None,
-        typer.Option(help="Where results go [default: the run, or runs/sensitivity]."),
+        typer.Option(help="Where results go (default: the run, or runs/sensitivity)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Quiet = False,

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from microglia.cli.jobs import list_done, say_missing
-from microglia.errors import ConfigError, nearest
+from microglia.errors import ConfigError, DataError, nearest
 from microglia.experiment import (
     compare_table,
     lnp_paper,
@@ -21,6 +21,7 @@ from microglia.experiment import (
 )
 from microglia.experiment.chapters import chapters
 from microglia.experiment.job import Record
+from microglia.experiment.lines import warn_if_cut
 from microglia.experiment.lnp_chapters import lnp_chapters
 from microglia.experiment.results import Job, read_results, run_jobs
 from microglia.report import Chapter, write_chapters
@@ -64,6 +65,11 @@ def reproduce(
         list_done(console, jobs, path)
         return
     if only_tables:
+        if not path.is_file():
+            raise DataError(
+                f"'{path}' is not there: no job is done yet. Without --tables they are."
+            )
+        warn_if_cut(path)
         print(tables_of(read_results(path).values()))
         return
     keep_freed_memory()  # the process is ours

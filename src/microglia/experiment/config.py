@@ -166,7 +166,8 @@ class PruningConfig:
         _check("pruning.temperature", self.temperature, valid, "above 0")
         if self.distill and not self.finetuning:
             raise ConfigError(
-                "pruning.distill: the teacher speaks in fine-tuning; set pruning.finetune_epochs."
+                "pruning.distill: the dense network teaches the compact one in fine-tuning, of "
+                "which there is none; set pruning.finetune_epochs."
             )
         rate = self.tuning_rate
         _check("pruning.finetune_rate", rate, 0 < rate < math.inf, "above 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,20 @@ def read_lines(path: Path) -> list[Any]:
         try:
             values.append(json.loads(line))
         except ValueError as error:
-            raise DataError(f"{path}: line {number} is not JSON; name another file.") from error
+            raise DataError(
+                f"{path}: line {number} is not JSON. Take that line out, and what it told of is "
+                "done again; or name another file."
+            ) from error
     return values
+
+
+def warn_if_cut(path: Path) -> None:
+    """Say so where the last line is cut short, and therefore left out."""
+    content = path.read_bytes() if path.is_file() else b""
+    if _whole(content) < len(content):
+        warnings.warn(
+            f"{path}: the last line is cut short, as by a kill, and is left out.", stacklevel=2
+        )
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from microglia.errors import DataError
 from microglia.experiment.config import DENSE, RunConfig
 from microglia.experiment.job import Record, name_of, read_config
 from microglia.experiment.left_behind import left_behind
-from microglia.experiment.lines import read_lines
+from microglia.experiment.lines import read_lines, warn_if_cut
 from microglia.experiment.run_dir import TABLE
 
 LABELS = {"sca": "SCA"}
@@ -36,8 +36,9 @@ class _Source:
 def read_runs(paths: Sequence[Path]) -> list[Record]:
     """The records of all these run directories, results files and folders of either.
 
-    Experiments of one name but other data, network or training are told apart by where they lay;
-    of equal jobs the last one counts.
+    Experiments of one name but other data, network or training are told apart by where they lay,
+    and so are networks of one experiment, label and sparsity that were pruned by other settings; of
+    equal jobs the last one counts. A last line that was cut short is left out with a warning.
 
     Raises:
         DataError: there is no run at a path, a file is empty, or of another version.
@@ -47,17 +48,38 @@ def read_runs(paths: Sequence[Path]) -> list[Record]:
     for source in sources:
         named = kinds.setdefault(source.experiment, {}).setdefault(source.settings, [])
         named += [source.name] if source.name not in named else []
+    ways: dict[tuple[str, ...], set[str]] = {}
+    for source in sources:
+        for record in source.records:
+            ways.setdefault(_what(source, record), set()).add(_how(record))
     found: dict[str, Record] = {}
     for source in sources:
         title = source.experiment
         if len(kinds[title]) > 1:
             title = f"{title} ({', '.join(kinds[title][source.settings])})"
         for record in source.records:
-            label = str(record["label"])
-            label = LABELS.get(label, label)
+            label = _named(record)
+            if label != DENSE and len(ways[_what(source, record)]) > 1:
+                label = f"{label} ({source.name})"
             name = name_of(title, label, record["sparsity"], record["seed"])
             found[name] = {**record, "name": name, "experiment": title, "label": label}
     return list(found.values())
+
+
+def _named(record: Record) -> str:
+    label = str(record["label"])
+    return LABELS.get(label, label)
+
+
+def _what(source: _Source, record: Record) -> tuple[str, ...]:
+    """What a network is compared as, whatever its seed."""
+    return source.experiment, source.settings, _named(record), str(record["sparsity"])
+
+
+def _how(record: Record) -> str:
+    """The settings by which it was pruned, as text, whatever controls stood beside it."""
+    pruning = read_config(record["config"], where=_named(record)).to_dict()["pruning"]
+    return json.dumps({**pruning, "controls": None}, sort_keys=True)
 
 
 def _sources(path: Path) -> Iterable[_Source]:
@@ -88,6 +110,7 @@ def _of_reservoirs(path: Path) -> bool:
 
 
 def _of_file(path: Path) -> list[_Source]:
+    warn_if_cut(path)
     lines = read_lines(path)
     if _of_reservoirs(path):
         raise DataError(

@@ -29,14 +29,15 @@ def find_checkpoint(folder: Path) -> Path:
         if _is_whole(path):
             return path
         warnings.warn(
-            f"{path} is damaged; going on from the checkpoint before it, if there is one.",
+            f"{path} is damaged"
+            + ("; going on from the one before it." if path != there[-1] else "."),
             stacklevel=2,
         )
         path.replace(folder / DAMAGED)  # or the next one would push the whole one out
     if there:
         raise TrainingError(
-            f"Nothing to resume: every checkpoint in {folder} is damaged, and set aside. Start "
-            "once more, without resume in Python, and training begins anew."
+            f"Nothing to resume: every checkpoint in {folder} is damaged, and set aside. The same "
+            "command once more trains anew (in Python: without resume)."
         )
     raise TrainingError(f"Nothing to resume: {folder} holds no {LATEST}. Start without resume.")
 
