@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -136,11 +136,16 @@ def sensitivity(
     place.mkdir(parents=True, exist_ok=True)
     record = {**provenance(bench.device), "config": config.to_dict(), **asdict(found)}
     (place / "sensitivity.json").write_text(json.dumps(record, indent=1) + "\n")
-    write_figures(f"Sensitivity of {config.network.name}", [found.figure()], place / SENSITIVITY)
+    images, figure = len(bench.splits.validation), found.figure()
+    whose = (
+        f"The dense network of seed {seed}, {images:,} validation images; the channels of lowest "
+        f"score ({score}) go."
+    )
+    figure = replace(figure, hint=f"{figure.hint} {whose}")
+    write_figures(f"Sensitivity of {config.network.name}", [figure], place / SENSITIVITY)
     if as_json:
         print(json.dumps(record))
         return
-    images = len(bench.splits.validation)
     console.out(f"{config.data.source}, {images:,} validation images", highlight=False)
     console.out(str(found), highlight=False)
     console.out(str(place / SENSITIVITY), highlight=False)
