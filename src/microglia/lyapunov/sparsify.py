@@ -36,17 +36,24 @@ class Worth:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Left:
-    """Which synapses are `kept`, boolean [E], and which neurons `stay`, boolean [N]; what each
-    synapse is multiplied by, `growth` [E]: 0 where it goes, 1 where it stays without rescale."""
+    """Which neurons `stay`, boolean [N], and what each synapse is multiplied by, `growth` [E]: 0
+    where it goes, 1 where it stays without rescale."""
 
-    kept: Array
     stay: Array
     growth: Array
 
+    @property
+    def kept(self) -> Array:
+        """Which synapses stay, boolean [E]."""
+        return self.growth > 0
+
+    def synapses(self, weights: sparse.csr_array) -> sparse.csr_array:
+        """What is left of W, between the same neurons."""
+        return thin(same_synapses(weights, weights.data * self.growth), self.kept)
+
     def of(self, network: RecurrentNetwork) -> RecurrentNetwork:
         """What is left of a network."""
-        W = network.weights
-        small = network.with_weights(thin(same_synapses(W, W.data * self.growth), self.kept))
+        small = network.with_weights(self.synapses(network.weights))
         return small.of(np.flatnonzero(self.stay))
 
 
@@ -116,7 +123,7 @@ def draw(
     open_ = np.where(allowed, scores, 0.0)
     p = water_filling(open_, min(synapses_left, int(np.count_nonzero(open_))))
     chance = np.where(kept & (p > 0), p, 1.0)  # what fills up scored 0, and isn't grown
-    return Left(kept=kept, stay=stay, growth=growth(chance, kept, rescale=config.rescale))
+    return Left(stay=stay, growth=growth(chance, kept, rescale=config.rescale))
 
 
 def draw_in_rounds(
@@ -150,9 +157,9 @@ def draw_in_rounds(
         grown[synapse] *= left.growth
         network, besides = left.of(network), besides[left.stay][:, left.stay]
         synapse, neuron = synapse[left.kept], neuron[left.stay]
-    kept, stay = np.zeros(E, bool), np.zeros(N, bool)
-    kept[synapse], stay[neuron] = True, True
-    return Left(kept=kept, stay=stay, growth=grown)
+    stay = np.zeros(N, bool)
+    stay[neuron] = True
+    return Left(stay=stay, growth=grown)
 
 
 def milestones(whole: int, last: int, rounds: int) -> list[int]:

@@ -15,7 +15,6 @@ from microglia.lyapunov.betweenness import Criterion
 from microglia.lyapunov.calibrate import calibrate_gain
 from microglia.lyapunov.config import Calibrate, LNPConfig
 from microglia.lyapunov.covariance import Method as CovarianceMethod
-from microglia.lyapunov.graph import same_synapses, thin
 from microglia.lyapunov.keep import Reading
 from microglia.lyapunov.memory import memory_capacity
 from microglia.lyapunov.sampling import Rescale
@@ -177,9 +176,7 @@ class LNP(WeightPruner):
     def _multiply(self, name: str, left: Left) -> None:
         """The synapses that stay, times what each grows by and their one gain."""
         layer = self._layers[name]
-        W = layer.network.weights
-        grown = same_synapses(W, W.data * left.growth)
-        small = layer.network.with_weights(thin(grown, left.kept))
+        small = layer.network.with_weights(left.synapses(layer.network.weights))
         with _naming(name):
             gain = calibrate_gain(
                 small,
@@ -187,7 +184,7 @@ class LNP(WeightPruner):
                 by=self.config.calibrate,
                 metric=lambda network: memory_capacity(layer.acting(network)),
             ).gain
-        times = torch.from_numpy(np.where(left.kept, gain * left.growth, 1.0))
+        times = torch.from_numpy(gain * left.growth)
         weight = self.masks.weights[name]
         weight[layer.units.to(weight.device)] *= times.to(weight)
 
