@@ -11,7 +11,7 @@ from microglia.errors import ConfigError
 from microglia.frameworks import RecurrentNetwork
 from microglia.lyapunov import memory_capacity
 from microglia.lyapunov.gain import estimate_gains
-from microglia.lyapunov.noise import held_noise, smooth_noise
+from microglia.lyapunov.noise import smooth_noise
 from microglia.networks import HRSNNConfig, SmallWorld
 
 
@@ -30,13 +30,11 @@ def test_smooth_noise_has_unit_variance_and_keeps_nine_tenths_in_ten_millisecond
     assert np.corrcoef(knots[1:].ravel(), knots[:-1].ravel())[0, 1] == pytest.approx(0.9, abs=0.02)
 
 
-def test_held_noise_is_held() -> None:
-    values, held = held_noise(50, hold=0.02, dt=1e-3, generator=np.random.default_rng(0))
-    assert held.shape == (1000,)
-    assert np.array_equal(held[::20], values)
-    assert np.array_equal(held[19::20], values)
+def test_what_would_last_less_than_a_step_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least a step"):
-        held_noise(5, hold=1e-5, dt=1e-3, generator=np.random.default_rng(0))
+        memory_capacity(network(), hold=1e-5)
+    with pytest.raises(ConfigError, match="at least a step"):
+        smooth_noise(3, duration=1e-5, dt=1e-3, generator=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -109,6 +109,26 @@ def test_chunks_change_nothing(engine: str, monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_array_equal(parts.currents, whole.currents)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+def test_a_value_that_is_held_comes_in_at_each_step(
+    engine: str, noise: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, hold in ((5, 2), (6, 7), (7, 40)):
+        net = network(seed)
+        values = np.random.default_rng(seed).normal(0, 1, (9, 3, 3))
+        settings: dict[str, Any] = {"noise": noise, "engine": engine, "record": ("potentials",)}
+        wanted = simulate(net, np.repeat(values, hold, axis=0), **settings)
+        # In chunks of one value, of a few, and all at once.
+        for chunk in (1, 3 * hold * 3 * len(net), 1 << 22):
+            monkeypatch.setattr("microglia.simulation.grid.CHUNK", chunk)
+            held = simulate(net, values, hold=hold, **settings)
+            assert held.shape == wanted.shape
+            for name in ("steps", "samples", "neurons", "potentials"):
+                np.testing.assert_array_equal(getattr(held, name), getattr(wanted, name))
+            np.testing.assert_array_equal(held.state.v, wanted.state.v)
+
+
 def test_without_numba_the_plain_path_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     net = network(4)
     there = simulate(net, T=50)
@@ -169,6 +189,9 @@ def test_filter_and_synaptic_operations_by_hand() -> None:
         ({"drive": np.zeros((5, 4))}, r"wanted \[T, 3\]"),
         ({"drive": np.full((5, 3), np.nan)}, "finite"),
         ({"drive": np.zeros((5, 3)), "T": 6}, "has 5 steps"),
+        ({"drive": np.zeros((5, 3)), "T": 5, "hold": 2}, "has 10 steps"),
+        ({"drive": np.zeros((5, 3)), "hold": 0}, "hold: a whole number"),
+        ({"T": 5, "hold": 2}, "no drive to be held"),
         ({"T": 0}, "at least one step"),
         ({"T": 5, "noise": -1.0}, "noise"),
         ({"T": 5, "record": ("spikes",)}, "record"),

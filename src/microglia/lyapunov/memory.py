@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from microglia.errors import ConfigError
 from microglia.frameworks.recurrent import RecurrentNetwork
-from microglia.lyapunov.noise import held_noise
+from microglia.lyapunov.noise import steps_in
 from microglia.lyapunov.streams import stream
 from microglia.simulation import fit_ridge, simulate
 
@@ -40,17 +40,18 @@ def memory_capacity(
         MC, in [0, delays].
 
     Raises:
-        ConfigError: nothing comes into the network, or too few steps for the delays.
+        ConfigError: nothing comes into the network, too few steps for the delays, or values that
+            last for less than a step of the grid.
     """
     if net.inputs is None:
         raise ConfigError("memory capacity: the network has no inputs; give it W_in")
     if steps < 20 * delays:
         raise ConfigError(f"steps: at least {20 * delays} for {delays} delays, got {steps}")
     generator = stream(seed, "input")
-    values, held = held_noise(steps, hold=hold, dt=net.dt, generator=generator)
+    values, lasts = generator.uniform(-1, 1, steps), steps_in(hold, net.dt)
     signs = generator.choice([-1.0, 1.0], net.inputs.shape[1])
-    simulation = simulate(net, held[:, None] * signs)
-    features = simulation.filtered(tau, dt=net.dt, every=len(held) // steps)
+    simulation = simulate(net, values[:, None] * signs, hold=lasts)
+    features = simulation.filtered(tau, dt=net.dt, every=lasts)
     past = np.stack([np.roll(values, d) for d in range(1, delays + 1)], axis=1)
     X, Y = features[2 * delays :], past[2 * delays :]
     half, rest = len(X) // 2, 3 * len(X) // 4

@@ -1,4 +1,4 @@
-"""Input that stands for no task: smooth noise, and white noise held for a while."""
+"""Input that stands for no task: smooth noise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def smooth_noise(
     Raises:
         ConfigError: it would last less than a step.
     """
-    T = _steps(duration, dt)
+    T = steps_in(duration, dt)
     count = int(np.ceil(duration / STEP)) + 2
     xi = generator.standard_normal((count, channels))
     xi[1:] *= np.sqrt(1 - KEPT**2)
@@ -38,19 +38,8 @@ def smooth_noise(
     return u
 
 
-def held_noise(
-    steps: int, *, hold: float, dt: float, generator: np.random.Generator
-) -> tuple[Array, Array]:
-    """White noise uniform in [−1, 1], and the same held for `hold` seconds each: [steps], [T].
-
-    Raises:
-        ConfigError: a value would be held for less than a step.
-    """
-    values = generator.uniform(-1, 1, steps)
-    return values, np.repeat(values, _steps(hold, dt))
-
-
-def _steps(duration: float, dt: float) -> int:
+def steps_in(duration: float, dt: float) -> int:
+    """Steps of the grid in so many seconds. Raises ConfigError where there is none."""
     if not np.isfinite(duration) or round(duration / dt) < 1:
         raise ConfigError(f"wanted at least a step of {dt} s, got {duration} s")
     return round(duration / dt)

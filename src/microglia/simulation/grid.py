@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microglia.errors import ConfigError
+from microglia.errors import ConfigError, is_whole
 from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.simulation import plain
 from microglia.simulation.record import Simulation, State
@@ -25,6 +25,7 @@ def simulate(
     drive: Array | None = None,
     *,
     T: int | None = None,
+    hold: int = 1,
     noise: float = 0.0,
     seed: int = 0,
     record: Collection[str] = (),
@@ -39,7 +40,9 @@ def simulate(
     Args:
         net: the network.
         drive: u [T, K], or [T, B, K] for B samples side by side; None where only b and noise drive.
+            With `hold` it has T / hold values.
         T: the number of steps, where there is no drive.
+        hold: for how many steps each value of the drive comes in.
         noise: standard deviation of what is added to the current of each neuron, drawn anew at
             each step.
         seed: of the noise, drawn step by step.
@@ -56,7 +59,9 @@ def simulate(
             f"simulate: wanted a RecurrentNetwork, got {type(net).__name__}; of a module take "
             "microglia.frameworks.recurrent_network(module)"
         )
-    drive, B, T, batched = _shape(net, drive, T, state)
+    if not is_whole(hold) or hold < 1:
+        raise ConfigError(f"hold: a whole number of steps from 1 on expected, got {hold!r}")
+    drive, B, T, batched = _shape(net, drive, T, hold, state)
     N = len(net)
     unknown = set(record) - set(RECORDS)
     if unknown:
@@ -81,16 +86,18 @@ def simulate(
     currents = np.empty((T if "currents" in record else 0, B, N))
     generator = np.random.default_rng([seed, NOISE])
     events: list[tuple[Array, ...]] = []
-    chunk = max(1, CHUNK // (B * N))
+    chunk = max(1, CHUNK // (B * N * hold)) * hold
     for t in range(0, T, chunk):
         steps = slice(t, min(t + chunk, T))
-        x = np.empty((steps.stop - t, B, N))
+        x = np.empty((-(-(steps.stop - t) // hold), B, N))
         x[:] = net.bias
         if drive is not None:
-            incoming(net.inputs, np.ascontiguousarray(drive[steps]), x)
+            values = slice(t // hold, t // hold + len(x))
+            incoming(net.inputs, np.ascontiguousarray(drive[values]), x)
         if noise:
+            x = np.repeat(x, hold, axis=0)
             x += noise * generator.standard_normal(x.shape)
-        spikes = np.empty(x.shape, dtype=bool)
+        spikes = np.empty((steps.stop - t, B, N), dtype=bool)
         advance(*constants, x, end.v, end.i, end.fired, end.held, spikes, H[steps], currents[steps])
         step, sample, neuron = np.unravel_index(np.flatnonzero(spikes), spikes.shape)
         events.append((step + t, sample, neuron))
@@ -114,13 +121,15 @@ def simulate(
 
 
 def _shape(
-    net: RecurrentNetwork, drive: Array | None, T: int | None, state: State | None
+    net: RecurrentNetwork, drive: Array | None, T: int | None, hold: int, state: State | None
 ) -> tuple[Array | None, int, int, bool]:
     """The drive as [T, B, K], B, T, and whether there is a batch axis."""
     batched = drive is not None and np.ndim(drive) == 3
     if drive is None:
         if T is None:
             raise ConfigError("simulate: give a drive [T, K], or T where nothing comes in")
+        if hold != 1:
+            raise ConfigError(f"hold: there is no drive to be held for {hold} steps")
         B = 1 if state is None else len(state.v)
         batched = B > 1
     else:
@@ -132,9 +141,9 @@ def _shape(
             raise ConfigError(f"drive: wanted [T, {K}] or [T, B, {K}], got {drive.shape}")
         if not np.isfinite(drive).all():
             raise ConfigError("drive: wanted finite numbers, got some that aren't")
-        if T not in (None, len(drive)):
-            raise ConfigError(f"T: the drive has {len(drive)} steps, got T = {T}")
-        T = len(drive)
+        if T not in (None, len(drive) * hold):
+            raise ConfigError(f"T: the drive has {len(drive) * hold} steps, got T = {T}")
+        T = len(drive) * hold
         drive = drive if batched else drive[:, None]
         B = drive.shape[1]
     if T < 1 or B < 1:

@@ -54,11 +54,12 @@ def _advance(
         starts, rows, values: W as CSC; the synapses out of neuron j begin at starts[j].
         alpha, beta, theta: [N].
         subtract: how neurons reset; `hold` is their refractory time in steps.
-        x: b + W_in u + noise [C, B, N].
+        x: b + W_in u + noise [C, B, N], or [C / r, B, N] where each value lasts for r steps.
         v, i, fired, held: the state [B, N].
         spikes: written [C, B, N]; `potentials` and `currents` too, unless they are empty.
     """
     B, N = v.shape
+    lasts = spikes.shape[0] // x.shape[0]
     arrived, sources = np.zeros(N), np.empty(N, np.int64)
     for b in range(B):
         count = 0
@@ -66,7 +67,8 @@ def _advance(
             if fired[b, n]:
                 sources[count] = n
                 count += 1
-        for t in range(x.shape[0]):
+        for t in range(spikes.shape[0]):
+            coming = x[t // lasts, b]
             for source in sources[:count]:
                 for k in range(starts[source], starts[source + 1]):
                     arrived[rows[k]] += values[k]
@@ -78,7 +80,7 @@ def _advance(
                 if held[b, n] > 0:
                     held[b, n] -= 1
                 else:
-                    h = beta[n] * h + (1.0 - beta[n]) * (current + x[t, b, n])
+                    h = beta[n] * h + (1.0 - beta[n]) * (current + coming[n])
                     spike = h >= theta[n]
                 if spike:
                     v[b, n] = h - theta[n] if subtract else 0.0

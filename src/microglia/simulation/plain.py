@@ -36,7 +36,8 @@ def advance(
 ) -> None:
     """C steps of B samples, in place; arguments as `microglia.simulation.numba.advance`."""
     B, N = v.shape
-    for t in range(len(x)):
+    lasts = len(spikes) // len(x)
+    for t in range(len(spikes)):
         sample, neuron = np.nonzero(fired)
         first, count = starts[neuron], starts[neuron + 1] - starts[neuron]
         # Positions of all synapses that the spikes meet: runs first, first + 1, ... one by one.
@@ -47,7 +48,7 @@ def advance(
         i *= alpha
         i += np.bincount(where, weights=values[synapse], minlength=B * N).reshape(B, N)
         free = held == 0
-        h = np.where(free, beta * v + (1 - beta) * (i + x[t]), v)
+        h = np.where(free, beta * v + (1 - beta) * (i + x[t // lasts]), v)
         np.greater_equal(h, theta, out=fired)
         fired &= free
         v[:] = np.where(fired, h - theta if subtract else 0.0, h)

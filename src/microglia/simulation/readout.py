@@ -56,8 +56,9 @@ def fit_ridge(
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise ConfigError(f"{name}: wanted finite numbers, got some that aren't")
     center, offset = X.mean(0), Y.mean(0)
-    level, basis = eigh((X - center).T @ (X - center))
-    seen = basis.T @ ((X - center).T @ (Y - offset))
+    centred = X - center
+    level, basis = eigh(centred.T @ centred)  # of one array, so that half of it is computed
+    seen = basis.T @ (centred.T @ (Y - offset))
     unit = max(float(level.mean()), np.finfo(np.float64).tiny)
     weights = [basis @ (seen / (level.clip(0) + p * unit)[:, None]) for p in PENALTIES]
     errors = np.stack([((held_X - center) @ W + offset - held_Y) ** 2 for W in weights]).sum(1)

@@ -54,7 +54,7 @@ def learn_by_timing(
         return network.with_weights(same_synapses(W, dense.numpy()[post, pre]))
 
     def run(values: Tensor) -> tuple[Tensor, Tensor]:
-        spikes = simulate(learnt(), np.repeat(values.numpy(), hold, axis=0)).raster()
+        spikes = simulate(learnt(), values.numpy(), hold=hold).raster()
         return recurrent_pairs(torch.as_tensor(spikes).to(dense))
 
     train_pair_stdp(

@@ -146,7 +146,7 @@ def present(
     points = max(1, PIECE // (N * B * hold))
     for p in range(0, P, points):
         some = np.asarray(values[p : p + points], np.float64)
-        run = simulate(network, np.repeat(some, hold, axis=0), state=position.state)
+        run = simulate(network, some, hold=hold, state=position.state)
         features[p : p + points] = run.filtered(
             timing.tau, dt=network.dt, every=hold, start=position.trace
         )
