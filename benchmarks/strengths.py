@@ -39,20 +39,21 @@ STARTS = {
     "upr": 1e-3,
     "hard-concrete": 3e-3,
     "sd-snn": 0.1,
-    "dpap": 0.65,
+    "dpap": 1.0,
     "pca": 1e-3,
 }
 """The first strength that is tried: for most what a method has by default."""
+HIGHEST = {"sd-snn": 0.9, "dpap": 1.9}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("methods", nargs="*", default=list(STARTS), choices=list(STARTS))
+    parser.add_argument("methods", nargs="*", choices=list(STARTS))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     keep_freed_memory()
     where, rows = about(), []
-    for method in arguments.methods:
+    for method in arguments.methods or STARTS:
         strength = STARTS[method]
         for config in configs(method):
             found = search(config, strength)
@@ -92,7 +93,8 @@ def search(config: RunConfig, strength: float) -> list[dict[str, Any]]:
         print(rows[-1], flush=True)
         if abs(rows[-1]["reached"] - wanted) <= CLOSE * (1 - wanted):
             break
-        strength = following(rows, wanted)
+        highest = HIGHEST.get(config.pruning.method, math.inf)
+        strength = min(highest, following(rows, wanted))
     return rows
 
 

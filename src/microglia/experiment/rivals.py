@@ -3,8 +3,9 @@
 Channel methods at half and at 80 % of the channels, weight methods at 90 and 98 % of the weights;
 random channels and the evenly narrowed network at the parameters that SCA keeps, and the narrowed
 one also at those of random weights. Methods for trained networks start from their seed's dense one
-and get two epochs more. Emergent methods have the strength that is theirs by default, and are
-projected to the sparsity at three quarters of the run; records tell what they had reached.
+and get two epochs more. Emergent methods have the strength that comes near the sparsity on its own
+(`STRENGTHS`), and are projected to it at three quarters of the run; records tell what they had
+reached. PCA's needs none: its projection closes the channels that the right strength would.
 """
 
 from __future__ import annotations
@@ -26,6 +27,17 @@ ROUNDS = 3
 """Of lottery tickets, each of half a run: tickets cost one and a half times the dense network."""
 
 SEEDS = 3
+
+STRENGTHS = {
+    "stds": {0.9: 0.266, 0.98: 0.573},
+    "grad-r": {0.9: 0.0734, 0.98: 0.165},
+    "soft-deep-r": {0.9: 0.626, 0.98: 0.626},
+    "hard-concrete": {0.9: 3.74e-4, 0.98: 1.5e-3},
+    "upr": {0.9: 1.17e-5, 0.98: 7.53e-5},
+    "sd-snn": {0.8: 0.146},  # its own reaches half
+}
+"""Method -> sparsity -> strength, found at tier S on a seed that is not compared, without a look at
+accuracies (`benchmarks/strengths.py`)."""
 
 
 def jobs(tier: str) -> list[Job]:
@@ -74,7 +86,13 @@ def _settings(tier: Tier) -> dict[str, dict[str, Any]]:
     """What methods need beyond what all share: their time constants follow the run's length."""
     updates = {"every_epochs": UPDATE * tier.epochs}
     half = -(-tier.epochs // 2)  # whole epochs are whole steps
+    strengths = {
+        f"{method}-{sparsity:g}": {"strength": strength}
+        for method, found in STRENGTHS.items()
+        for sparsity, strength in found.items()
+    }
     return {
+        **strengths,
         "sca": {"warmup_epochs": 0.125 * tier.epochs},
         "esl": updates,
         "ndsnn": updates,
