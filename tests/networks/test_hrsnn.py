@@ -98,7 +98,11 @@ def test_spikes_are_those_of_the_simulation_and_of_a_dense_loop(name: str) -> No
 
 
 @each
-def test_gradients_are_the_dense_ones_on_the_synapses(name: str) -> None:
+@pytest.mark.parametrize("small", [0, 1 << 18])
+def test_gradients_are_the_dense_ones_on_the_synapses(
+    name: str, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("microglia.networks.synapses.SMALL", small)
     for seed in range(2):
         module, x = drawn(name, seed), drive(seed, T=30).requires_grad_()
         net = module.recurrent_network()
@@ -128,7 +132,8 @@ def test_gradients_of_synapses_against_finite_differences(monkeypatch: pytest.Mo
     def of(x: Tensor, values: Tensor) -> Tensor:
         return torch.func.functional_call(synapses, {"values": values}, (x,))
 
-    for chunk in (1 << 22, 20):
+    for small, chunk in ((0, 1 << 22), (0, 20), (35, 20)):  # 35 = 7 · 5
+        monkeypatch.setattr("microglia.networks.synapses.SMALL", small)
         monkeypatch.setattr("microglia.networks.synapses.CHUNK", chunk)
         assert torch.autograd.gradcheck(of, (x, synapses.values))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 CHUNK = 1 << 22  # products held at a time, at most, on the way back
+SMALL = 1 << 18  # N K up to which all products are cheaper than finding those that aren't zero
 
 
 class Synapses(nn.Module):
@@ -18,7 +19,7 @@ class Synapses(nn.Module):
 
     ``values`` [E] is the parameter; ``starts`` [N + 1] and ``pre`` [E] say where they stand.
     Forward costs E a sample; backward the gradient of the values costs as many products as x that
-    aren't zero meet synapses: for spikes, their SynOps.
+    aren't zero meet synapses: for spikes, their SynOps. Of a small W all N K are computed.
     """
 
     starts: Tensor
@@ -26,6 +27,7 @@ class Synapses(nn.Module):
     out_starts: Tensor
     out_post: Tensor
     out_order: Tensor
+    place: Tensor
 
     def __init__(self, matrix: sparse.csr_array, *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
@@ -40,12 +42,13 @@ class Synapses(nn.Module):
         self._order()
 
     def _order(self) -> None:
-        """The same pattern by presynaptic neurons, for the way back."""
+        """The same pattern by presynaptic neurons, and as places in W, for the way back."""
         post = torch.repeat_interleave(self.starts.diff())
         order = torch.argsort(self.pre, stable=True)
         self.register_buffer("out_starts", _starts(self.pre, self.shape[1]), persistent=False)
         self.register_buffer("out_post", post[order], persistent=False)
         self.register_buffer("out_order", order, persistent=False)
+        self.register_buffer("place", post * self.shape[1] + self.pre, persistent=False)
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
         super()._load_from_state_dict(*arguments)
@@ -98,11 +101,20 @@ class _Multiply(torch.autograd.Function):
             W_t = _csr(synapses.out_starts, synapses.out_post, ordered, (K, N))
             back = (W_t @ grad.t().contiguous()).t()
         if ctx.needs_input_grad[1]:
-            new = torch.zeros_like(values)
-            some = max(1, CHUNK // max(1, len(values)))
-            for x_, grad_ in zip(x.split(some), grad.split(some), strict=True):
-                _add_products(new, x_, grad_, synapses)
+            new = _gradient(x, grad, synapses)
         return back, new, None
+
+
+def _gradient(x: Tensor, grad: Tensor, synapses: Synapses) -> Tensor:
+    """Σ_n grad[n, post_e] x[n, pre_e] of each synapse e."""
+    N, K = synapses.shape
+    if N * K <= SMALL:
+        return (grad.t() @ x).take(synapses.place)
+    new = x.new_zeros(len(synapses.pre))
+    some = max(1, CHUNK // max(1, len(new)))
+    for x_, grad_ in zip(x.split(some), grad.split(some), strict=True):
+        _add_products(new, x_, grad_, synapses)
+    return new
 
 
 def _add_products(new: Tensor, x: Tensor, grad: Tensor, synapses: Synapses) -> None:
