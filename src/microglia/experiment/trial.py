@@ -338,7 +338,7 @@ def _pruner(
     if cls.needs == "training":
         settings |= _times(pruning, bench.steps_per_epoch)
     if teacher is not None and "teacher" in cls.settings():
-        settings["teacher"] = fresh_copy(teacher)
+        settings["teacher"] = accelerate(teacher)
     return cls(model, **settings)
 
 
