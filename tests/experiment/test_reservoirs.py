@@ -239,3 +239,22 @@ def test_the_tables_hold_paired_differences_and_every_bar(finished: Path) -> Non
         "| falls short |"
     )
     assert "nan" not in text
+
+
+def test_what_is_set_against_its_rivals_is_paired_with_each_and_with_the_dense_network() -> None:
+    records = [
+        made("kept 0.2", "R2w", 10, digits(0.8, 0.8, 0.9)),
+        made("kept 0.2", "R2w", 11, digits(0.9, 0.9, 0.9)),
+        made("kept 0.2", "magnitude", 10, digits(0.7, 0.7, 0.8)),
+        made("kept 0.2", "magnitude", 11, digits(0.7, 0.7, 0.7)),
+        made("kept 0.2", "magnitude", 12, digits(0.0, 0.0, 0.0)),
+        made("kept 0.2", "|w|-probability", 11, digits(0.85, 0.85)),
+        made("reference", "dense", 10, digits(0.9, 0.9, 0.9)),
+    ]
+    text = lnp_tables.tables(records).split("### kept 0.2, R2w less each rival")[1]
+    assert "| magnitude | equal weights | +15.0 [" in text
+    assert "| magnitude | own gain | +15.0 [" in text
+    assert "| \\|w\\|-probability | equal weights | +5.0 | " in text
+    assert "| \\|w\\|-probability | own gain" not in text, "it has no figure there"
+    assert "| dense | equal weights | -10.0 | " in text
+    assert "less each rival" not in text, "others weren't run"

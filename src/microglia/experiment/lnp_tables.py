@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from microglia.experiment.job import Record
-from microglia.experiment.lnp_bars import EQUAL, OWN, bars, by_seed
+from microglia.experiment.lnp_bars import EQUAL, OWN, Key, bars, by_seed
 from microglia.experiment.lnp_columns import BASELINES, MEASURES, MORE, Measure
-from microglia.experiment.lnp_paper import NONE, REFERENCE
+from microglia.experiment.lnp_paper import NEURONS, NONE, REFERENCE, kept, without
 from microglia.experiment.statistics import mean_and_spread, paired_difference
 from microglia.experiment.trained_job import DENSE
-from microglia.experiment.trained_tables import one_for_all, trained_tables
+from microglia.experiment.trained_tables import NOTHING, one_for_all, trained_tables
 
 RANDOM = "random"
+SHOWN = (
+    (kept(0.2), "R2w"),
+    (kept(0.05), "R2w"),
+    (without(*NEURONS[1]), "I+II"),
+)
+"""Experiment and label of what is set against all its rivals."""
 
 
 def tables(records: Iterable[Record]) -> str:
@@ -26,6 +32,7 @@ def tables(records: Iterable[Record]) -> str:
         for title, points in (("equal Σ|w|, mean of 35 and 80 %", EQUAL), ("own gain", OWN)):
             columns = MEASURES if points == EQUAL else MEASURES | MORE
             parts.append(_table(records, experiment, title, points, columns))
+    parts += [_rivals(records, *pair) for pair in SHOWN]
     parts += [_baselines(records), _bars(records)]
     parts += [one_for_all(records, each), trained_tables(trained)]
     parts += [_failures([*records, *each, *trained])]
@@ -55,20 +62,54 @@ def _table(
         "|" + "---|" * (len(there) + 2),
     ]
     for label in labels:
-        cells, differences, seeds = [], [], 0
+        mine, random, cells, seeds = (experiment, label), (experiment, RANDOM), [], 0
         for metric, scale, digits in there.values():
-            mine = by_seed(records, (experiment, label), metric, points)
-            random = by_seed(records, (experiment, RANDOM), metric, points)
-            values = list(mine.values())
-            cells.append(mean_and_spread(values, scale=scale, digits=digits) if values else "–")
-            difference = paired_difference(mine, random)
-            differences.append(difference.text(scale=scale, digits=digits) if difference else "–")
+            values = list(by_seed(records, mine, metric, points).values())
+            cells.append(mean_and_spread(values, scale=scale, digits=digits) if values else NOTHING)
             seeds = max(seeds, len(values))
-        name = label.replace("|", "\\|")
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {seeds} |")
+        lines.append(f"| {_cell(label)} | " + " | ".join(cells) + f" | {seeds} |")
         if label != RANDOM and experiment != REFERENCE:
+            differences = [_less(records, mine, random, of, points) for of in there.values()]
             lines.append("| − random | " + " | ".join(differences) + " | |")
     return "\n".join(lines) + "\n"
+
+
+def _rivals(records: Sequence[Record], experiment: str, label: str) -> str:
+    """One network's figures less each rival's, of the same seeds; nothing where it wasn't run."""
+    rivals = list(dict.fromkeys(r["label"] for r in records if r["experiment"] == experiment))
+    if label not in rivals:
+        return ""
+    lines = [
+        f"### {experiment}, {label} less each rival",
+        "",
+        "Paired differences with their 95 % intervals.",
+        "",
+        "| | at | " + " | ".join(MEASURES) + " |",
+        "|" + "---|" * (len(MEASURES) + 2),
+    ]
+    for rival in [*(one for one in rivals if one != label), DENSE]:
+        theirs = (REFERENCE if rival == DENSE else experiment, rival)
+        for said, points in (("equal weights", EQUAL), ("own gain", OWN)):
+            cells = [
+                _less(records, (experiment, label), theirs, measure, points)
+                for measure in MEASURES.values()
+            ]
+            if set(cells) != {NOTHING}:
+                lines.append(f"| {_cell(rival)} | {said} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _less(
+    records: Sequence[Record], mine: Key, theirs: Key, measure: Measure, points: Sequence[str]
+) -> str:
+    """The paired difference of a figure."""
+    metric, scale, digits = measure
+    found = paired_difference(*(by_seed(records, key, metric, points) for key in (mine, theirs)))
+    return found.text(scale=scale, digits=digits) if found else NOTHING
+
+
+def _cell(label: str) -> str:
+    return label.replace("|", "\\|")
 
 
 def _baselines(records: Sequence[Record]) -> str:
