@@ -16,6 +16,7 @@ RANDOM = "random"
 SHOWN = (
     (kept(0.2), "R2w"),
     (kept(0.05), "R2w"),
+    (kept(0.05), RANDOM),
     (without(*NEURONS[1]), "I+II"),
 )
 """Experiment and label of what is set against all its rivals."""
