@@ -13,6 +13,11 @@ from microglia.experiment.statistics import mean_and_spread, paired_difference
 ONE = {"noise pruning": "I+II", "magnitude, least active in noise": "magnitude, least active"}
 """Networks that were pruned with no task in sight, and their labels."""
 
+COSTS: dict[str, Measure] = {
+    f"{title}: SynOps a step": ((task, "synops"), 1, 0)
+    for title, task in (("digits", "digits"), ("Lorenz", "lorenz"), ("NATOPS", "natops"))
+}
+
 SAME, HETEROGENEOUS = STDP
 PAIRS = (
     *((LNP, x) for x in ("dense", "random", "magnitude, least active", AFTER)),
@@ -49,7 +54,7 @@ def one_for_all(records: Sequence[Record], each: Sequence[Record]) -> str:
         + " | seeds |",
         "|" + "---|" * (3 + 2 * len(rivals)),
     ]
-    for task, measure in SCORES.items():
+    for task, measure in (SCORES | COSTS).items():
         one = by_seed(records, (experiment, ONE["noise pruning"]), measure[0], OWN)
         found = [by_seed(those, (experiment, x), measure[0], OWN) for _, those, x in rivals]
         if not one or not any(found[1:]):
