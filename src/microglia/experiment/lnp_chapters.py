@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import starmap
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from microglia.experiment.forecast import forecast_lorenz
 from microglia.experiment.job import Record
 from microglia.experiment.lnp_bars import DIGITS, LORENZ, MEMORY, OWN, SYNOPS, Metric, by_seed
 from microglia.experiment.lnp_figures import forecast_figures, network_figures
-from microglia.experiment.lnp_paper import kept
+from microglia.experiment.lnp_paper import NEURONS, REFERENCE, SYNAPSES, kept, without
 from microglia.experiment.reservoir_job import CALIBRATED
 from microglia.experiment.seeds import mean_spread
 from microglia.experiment.sparse_networks import Budget
@@ -26,6 +27,11 @@ WORTH: dict[str, tuple[Metric, float]] = {
     "Lorenz, error a step ahead, 10⁻³": (LORENZ, 1000),
 }
 """Title -> metric and scale."""
+SIZES = {
+    "all neurons stay": tuple(map(kept, SYNAPSES)),
+    "neurons go": tuple(starmap(without, NEURONS)),
+}
+"""What a figure shows together, beside the dense network -> its experiments."""
 SHOWN, FRACTION = "R2w", 0.2
 """The network that is looked at."""
 
@@ -35,7 +41,12 @@ def lnp_chapters(records: Iterable[Record]) -> list[Chapter]:
     records = [r for r in records if r["kind"] == "reservoir"]
     if not records:
         return []
-    figures = [one for title in WORTH for one in _worth(records, title)]
+    figures = [
+        one
+        for title in WORTH
+        for size, experiments in SIZES.items()
+        for one in _worth(records, title, size, (REFERENCE, *experiments))
+    ]
     seeds = len({r["seed"] for r in records})
     chapters = [Chapter("untrained networks", figures, [("seeds", str(seeds))])]
     name = f"{kept(FRACTION)}/{SHOWN}"
@@ -43,15 +54,18 @@ def lnp_chapters(records: Iterable[Record]) -> list[Chapter]:
     return [*chapters, _looked_at(seen[0])] if seen else chapters
 
 
-def _worth(records: Sequence[Record], title: str) -> Iterator[Figure]:
+def _worth(
+    records: Sequence[Record], title: str, size: str, experiments: Sequence[str]
+) -> Iterator[Figure]:
     """A series for each label, a point for each budget, at the network's own gain."""
     metric, scale = WORTH[title]
+    records = [r for r in records if r["experiment"] in experiments]
     labels = list(dict.fromkeys(r["label"] for r in records))
     series = [_points(records, label, metric, scale) for label in labels]
     found = [one for one in series if one.x]
     if found:
         yield Figure(
-            f"{title}, against SynOps",
+            f"{title}, against SynOps: {size}",
             "Untrained networks at the gain of their best memory capacity; mean over seeds with "
             "its sample standard deviation. SynOps a step of 1 ms, on Lorenz' system.",
             lines(found, x=Axis(title="SynOps a step", logarithmic=True), y=Axis(title=title)),
