@@ -35,6 +35,7 @@ STRENGTHS = {
     "hard-concrete": {0.9: 3.74e-4, 0.98: 1.5e-3},
     "upr": {0.9: 1.17e-5, 0.98: 7.53e-5},
     "sd-snn": {0.8: 0.146},  # its own reaches half
+    "dpap": {0.5: 1.9, 0.8: 1.9},  # as strong as it can be, which reaches 0.49
 }
 """Method -> sparsity -> strength, found at tier S on a seed that is not compared, without a look at
 accuracies (`benchmarks/strengths.py`)."""
