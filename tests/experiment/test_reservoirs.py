@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from microglia.experiment import lnp_paper, lnp_tables, reservoir_job
 from microglia.experiment.lnp_bars import CALIBRATED, DIGITS, EQUAL, MEMORY, Bar, bars, figure
 from microglia.experiment.reservoir_job import ReservoirJob
 from microglia.experiment.results import read_results, run_jobs
-from microglia.experiment.sparse_networks import CONTROLS, READINGS, Budget
+from microglia.experiment.sparse_networks import CONTROLS, READINGS, Budget, inhibitory_share
 from microglia.frameworks import RecurrentNetwork
 from microglia.networks import HRSNNConfig, SmallWorld
 
@@ -42,6 +43,29 @@ def test_every_rule_leaves_its_budget(rule: str, seed: int) -> None:
         assert np.array_equal(again.weights.toarray(), sparse.weights.toarray())
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_controls_that_keep_a_share_of_inhibition(seed: int) -> None:
+    dense = SMALL.draw(seed)
+
+    def left(rule: str, kept: float) -> RecurrentNetwork:
+        return Budget(rule=rule, kept=kept).of(dense, seed=seed, metric=no_metric)
+
+    for kept in (0.5, 0.1):
+        budget = round(kept * dense.weights.nnz)
+        for rule, like in (("random as R2w", left("R2w", kept)), ("magnitude of each type", dense)):
+            wanted = round(inhibitory_share(like) * budget) / budget
+            assert inhibitory_share(left(rule, kept)) == pytest.approx(wanted, abs=1e-9)
+        largest = left("magnitude of each type", kept).weights.toarray()
+        for types in (False, True):
+            columns = np.flatnonzero(dense.inhibitory == types)
+            stays = largest[:, columns] != 0
+            sizes = np.abs(dense.weights.toarray()[:, columns])
+            assert sizes[stays].min() >= sizes[~stays].max()
+    assert inhibitory_share(left("magnitude", 0.1)) > 2 * inhibitory_share(dense)
+    with pytest.raises(ConfigError, match="which neurons inhibit"):
+        inhibitory_share(replace(dense, inhibitory=None))
+
+
 def test_controls_that_prune_nothing() -> None:
     dense = SMALL.draw(0)
     assert Budget(rule="dense").of(dense, seed=0, metric=no_metric) is dense
@@ -54,8 +78,6 @@ def test_the_least_active_neurons_go() -> None:
     hear = np.asarray(abs(dense.inputs).sum(1)).ravel() > 0
     quiet = np.flatnonzero(~hear & ~dense.inhibitory)[:10]
     bias[quiet] = -50.0
-    from dataclasses import replace
-
     sparse = Budget(rule="random", kept=0.2, neurons=0.3, criterion="activity").of(
         replace(dense, bias=bias), seed=0, metric=no_metric
     )
@@ -130,6 +152,11 @@ def test_each_network_leaves_one_line_and_is_not_run_twice(
     assert list(records) == [job.name for seed in (10, 11) for job in small_jobs(seed)]
     sparse = records["kept 0.2/R2w-seed10"]
     assert sparse["network"]["synapses_kept"] == pytest.approx(0.2, abs=1e-3)
+    assert 0 < sparse["network"]["inhibition"] < 1
+    assert records["reference/no recurrence-seed10"]["network"]["inhibition"] is None
+    best = max(sparse["tried"], key=lambda part: sparse["tried"][part])
+    unit = sparse["gains"]["0.8"] / 0.8
+    assert sparse["gains"][CALIBRATED] / unit == pytest.approx(float(best), rel=1e-3)
     assert list(sparse["figures"]) == ["0.35", "0.8", CALIBRATED]
     assert sparse["gains"]["0.8"] / sparse["gains"]["0.35"] == pytest.approx(0.8 / 0.35, rel=1e-4)
     assert list(records["reference/no recurrence-seed10"]["figures"]) == [CALIBRATED]

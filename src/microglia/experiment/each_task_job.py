@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from microglia.experiment.job import Record
-from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, size_of
+from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, size_of, tried_of
 from microglia.experiment.reservoir_job import (
     CALIBRATED,
     asked,
@@ -51,13 +51,19 @@ class EachTaskJob(RecurrentJob):
         began = time.process_time()
         dense = HRSNNConfig().draw(self.seed)
         metric = partial(memory_capacity, seed=self.seed + OTHER_NOISE)
-        figures, gains, size = {}, {}, {}
+        figures, gains, tried, size = {}, {}, {}, {}
         for task in self.tasks:
             rates = WITH_DATA[task].rates(dense, self.seed)
             sparse = self.budget.of(dense, seed=self.seed, metric=metric, rates=rates)
             calibrated = calibrate_gain(sparse, dense, metric=metric)
             figures[task] = asked(task, calibrated.network, self.seed, brief=False)
-            gains[task], size = round(calibrated.gain, 6), size_of(sparse, dense)
+            gains[task], tried[task] = round(calibrated.gain, 6), tried_of(calibrated)
+            size = size_of(sparse, dense)
         return self.record(
-            "each task", began=began, network=size, gains=gains, figures={CALIBRATED: figures}
+            "each task",
+            began=began,
+            network=size,
+            gains=gains,
+            tried=tried,
+            figures={CALIBRATED: figures},
         )

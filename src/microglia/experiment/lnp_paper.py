@@ -37,8 +37,10 @@ SYNAPSES = (0.5, 0.2, 0.05)
 """Fractions kept where all neurons stay."""
 RULES = {
     "random": "random",
+    "random, R2w's types": "random as R2w",
     "fresh sparse": "fresh",
     "magnitude": "magnitude",
+    "magnitude of each type": "magnitude of each type",
     "|w|-probability": "weight",
     "noise pruning (MC)": "MC",
     "R1": "R1",
@@ -46,11 +48,15 @@ RULES = {
     "R2w": "R2w",
 }
 """Label -> rule."""
+ALONE = (0.1, ("random", "R2w"))
+"""Step I alone at the synapses kept where most neurons go, and its control."""
 NEURONS = ((0.3, 0.2), (0.57, 0.1))
 """Fractions of neurons removed and of synapses kept."""
 
 
 LNP, AFTER = "LNP", "taught, pruned by activity, taught"
+AS_IT_WAS = f"{AFTER}, gain 1"
+TWICE = "{}, taught twice"
 STDP: dict[str, Rule] = {"STDP": "timing", "heterogeneous STDP": "timing, heterogeneous"}
 """Label -> rule, of learning without gradients."""
 EACH = {"magnitude, by each task": "magnitude", "random, by each task": "random"}
@@ -104,29 +110,31 @@ def _of_seed(seed: int, more: tuple[str, ...]) -> Iterator[ReservoirJob]:
     for fraction in SYNAPSES:
         for label, rule in RULES.items():
             yield job(kept(fraction), label, Budget(rule=rule, kept=fraction))
+    fraction, labels = ALONE
+    for label in labels:
+        yield job(kept(fraction), label, Budget(rule=RULES[label], kept=fraction))
     for neurons, fraction in NEURONS:
         for label, budget in _smaller(neurons, fraction).items():
             yield job(without(neurons, fraction), label, budget)
 
 
 def _smaller(neurons: float, kept: float) -> dict[str, Budget]:
-    """Label -> budget; steps III and IV where a third of the neurons goes."""
+    """Label -> budget."""
 
     def left(rule: str, criterion: Criterion = "betweenness", **steps: bool) -> Budget:
         return Budget(rule=rule, kept=kept, neurons=neurons, criterion=criterion, **steps)
 
-    found = {
+    return {
         "random": left("random", "random"),
         "fresh sparse": left("fresh", "random"),
         "random, least active": left("random", "activity"),
+        "magnitude, random neurons": left("magnitude", "random"),
         "magnitude, least active": left("magnitude", "activity"),
         "R2w, random neurons": left("R2w", "random"),
         "I+II": left("R2w"),
+        "I+II+III": left("R2w", delocalise=True),
+        "I+II+III+IV": left("R2w", delocalise=True, retune=True),
     }
-    if (neurons, kept) == NEURONS[0]:
-        found["I+II+III"] = left("R2w", delocalise=True)
-        found["I+II+III+IV"] = left("R2w", delocalise=True, retune=True)
-    return found
 
 
 def _for_each_task(seed: int, more: tuple[str, ...]) -> Iterator[EachTaskJob]:
@@ -156,10 +164,17 @@ def _trained(seed: int, task: str) -> Iterator[TrainedJob]:
 
     yield job(DENSE, dense)
     yield job(LNP, small)
-    yield job(f"{LNP}, taught twice", small, rounds=2)
-    yield job("random", left("random", "random"))
-    yield job("magnitude, least active", left("magnitude", "activity"))
+    yield job(TWICE.format(LNP), small, rounds=2)
+    for label, budget in (
+        ("random", left("random", "random")),
+        ("magnitude, random neurons", left("magnitude", "random")),
+        ("magnitude, least active", left("magnitude", "activity")),
+    ):
+        yield job(label, budget)
+        yield job(TWICE.format(label), budget, rounds=2)
+    yield job(TWICE.format(DENSE), dense, rounds=2)
     yield job(AFTER, left("magnitude", "activity"), after=True)
+    yield job(AS_IT_WAS, left("magnitude", "activity"), after=True, calibrated=False)
     for label, budget in ((DENSE, dense), (LNP, small)):
         yield job(f"{label}, time constants alike", budget, alike=True)
         yield job(f"{label}, untaught", budget, rule="none")

@@ -13,9 +13,18 @@ import torch
 from microglia.errors import MicrogliaError
 from microglia.experiment.job import Record
 from microglia.experiment.provenance import provenance
+from microglia.experiment.sparse_networks import inhibitory_share
 from microglia.frameworks.recurrent import RecurrentNetwork
+from microglia.lyapunov import Calibrated
 
+LATER_KEYS = frozenset({"tried"})
+"""Of records that were written after the first ones."""
 OTHER_NOISE = 1000  # added to the seed: a gain isn't chosen on the noise that is reported
+
+
+def tried_of(calibrated: Calibrated) -> dict[str, float]:
+    """Part of the dense network's Σ|w| -> memory capacity, of a record."""
+    return {f"{part:.4g}": round(metric, 4) for part, metric in calibrated.tried.items()}
 
 
 class RecurrentJob(ABC):
@@ -73,12 +82,15 @@ def rounded(task: str, figures: Mapping[str, float]) -> dict[str, float]:
 
 
 def size_of(sparse: RecurrentNetwork, dense: RecurrentNetwork) -> dict[str, Any]:
-    """Neurons and synapses, and the parts of the dense network's that they are."""
+    """Neurons and synapses, and the parts of the dense network's that they are; of both, those that
+    inhibit, or None where there are none or types aren't told."""
     inhibitory = sparse.inhibitory
+    told = inhibitory is not None and sparse.weights.nnz > 0
     return {
         "neurons": len(sparse),
         "synapses": sparse.weights.nnz,
         "neurons_kept": round(len(sparse) / len(dense), 6),
         "synapses_kept": round(sparse.weights.nnz / dense.weights.nnz, 6),
         "inhibitory": None if inhibitory is None else round(float(inhibitory.mean()), 6),
+        "inhibition": round(inhibitory_share(sparse), 6) if told else None,
     }

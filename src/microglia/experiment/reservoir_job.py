@@ -14,7 +14,7 @@ import numpy as np
 
 from microglia.errors import ConfigError
 from microglia.experiment.job import Record
-from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, rounded, size_of
+from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, rounded, size_of, tried_of
 from microglia.experiment.sparse_networks import Budget
 from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.lyapunov import calibrate_gain, memory_capacity
@@ -80,7 +80,7 @@ class ReservoirJob(RecurrentJob):
         dense = HRSNNConfig().draw(self.seed)
         metric = partial(memory_capacity, seed=self.seed + OTHER_NOISE)
         sparse = self.budget.of(dense, seed=self.seed, metric=metric)
-        gains = self._gains(sparse, dense)
+        gains, tried = self._gains(sparse, dense)
         figures: dict[str, dict[str, Any]] = {}
         for point, gain in gains.items():
             network = sparse.with_weights(sparse.weights * gain)
@@ -92,18 +92,23 @@ class ReservoirJob(RecurrentJob):
             began=began,
             network=size_of(sparse, dense),
             gains={point: round(gain, 6) for point, gain in gains.items()},
+            tried=tried,
             figures=figures,
         )
 
-    def _gains(self, sparse: RecurrentNetwork, dense: RecurrentNetwork) -> dict[str, float]:
-        """α at each point; without recurrence there is but one."""
+    def _gains(
+        self, sparse: RecurrentNetwork, dense: RecurrentNetwork
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """α at each point, without recurrence but one; and the memory capacities it was chosen
+        from."""
         size = np.abs(sparse.weights.data).sum()
         if size == 0:
-            return {CALIBRATED: 1.0}
+            return {CALIBRATED: 1.0}, {}
         unit = float(np.abs(dense.weights.data).sum() / size)
         metric = partial(memory_capacity, seed=self.seed + OTHER_NOISE)
-        calibrated = calibrate_gain(sparse, dense, metric=metric).gain
-        return {**{f"{part:g}": unit * part for part in self.gains}, CALIBRATED: calibrated}
+        found = calibrate_gain(sparse, dense, metric=metric)
+        equal = {f"{part:g}": unit * part for part in self.gains}
+        return {**equal, CALIBRATED: found.gain}, tried_of(found)
 
 
 def settings_of(tasks: Iterable[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from filelock import FileLock, Timeout
 
 from microglia.errors import ConfigError, DataError, MicrogliaError
-from microglia.experiment import reservoir_job, trained_job
+from microglia.experiment import recurrent_job, reservoir_job, trained_job
 from microglia.experiment.job import KEYS, LATER_KEYS, REMEDY, Record
 from microglia.experiment.lines import append_line, read_lines
 from microglia.experiment.processes import SPAWN, run_side_by_side
@@ -22,9 +22,9 @@ POLL = 2.0
 
 FORMATS = {
     "network": (KEYS, LATER_KEYS),
-    "reservoir": (reservoir_job.KEYS, frozenset[str]()),
-    "each task": (reservoir_job.KEYS, frozenset[str]()),
-    "trained": (trained_job.KEYS, frozenset[str]()),
+    "reservoir": (reservoir_job.KEYS, recurrent_job.LATER_KEYS),
+    "each task": (reservoir_job.KEYS, recurrent_job.LATER_KEYS),
+    "trained": (trained_job.KEYS, recurrent_job.LATER_KEYS),
 }
 """What records of each kind have, and what earlier ones lack; without a kind it is a network."""
 

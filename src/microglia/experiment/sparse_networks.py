@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,13 +18,17 @@ from microglia.lyapunov.controls import (
     fresh_sparse,
     largest_synapses,
     no_recurrence,
+    of_each_type,
     random_synapses,
 )
 from microglia.lyapunov.gain import estimate_gains
+from microglia.lyapunov.graph import ends
 from microglia.lyapunov.keep import Reading
 
 Array = NDArray[Any]
-Control = Literal["dense", "none", "fresh", "random", "magnitude"]
+Control = Literal[
+    "dense", "none", "fresh", "random", "magnitude", "magnitude of each type", "random as R2w"
+]
 Criterion = Literal["betweenness", "activity", "random"]
 
 CONTROLS, READINGS = get_args(Control), get_args(Reading)
@@ -34,7 +39,9 @@ class Budget:
     """A rule and what it leaves.
 
     Args:
-        rule: a `Control`, or a reading of `keep_scores`.
+        rule: a `Control`, or a reading of `keep_scores`. "magnitude of each type" keeps the largest
+            of the synapses from excitatory and from inhibitory neurons apart, as many of each as
+            there were in proportion; "random as R2w" as many of each as R2w, at random.
         kept: the fraction of the dense network's synapses that stays.
         neurons: the fraction of the neurons that goes.
         criterion: which neurons; a control's go before its synapses, a reading's as step II.
@@ -91,7 +98,11 @@ class Budget:
         if rates is not None and (self.rule in READINGS or self.criterion != "activity"):
             raise ConfigError(f"rates: '{self.rule}' by {self.criterion} asks none")
         if self.rule in CONTROLS:
-            return self._control(dense, np.random.default_rng([seed, 7]), rates)
+            share = None
+            if self.rule == "random as R2w":
+                like = replace(self, rule="R2w").of(dense, seed=seed, metric=metric)
+                share = inhibitory_share(like)
+            return self._control(dense, np.random.default_rng([seed, 7]), rates, share)
         config = LNPConfig(
             sparsity=1 - self.kept,
             neurons=self.neurons,
@@ -105,8 +116,13 @@ class Budget:
         return last.network
 
     def _control(
-        self, dense: RecurrentNetwork, rng: np.random.Generator, rates: Array | None
+        self,
+        dense: RecurrentNetwork,
+        rng: np.random.Generator,
+        rates: Array | None,
+        share: float | None,
     ) -> RecurrentNetwork:
+        """`share`: of the synapses that are left, those from inhibitory neurons; any if None."""
         budget = round(self.kept * dense.weights.nnz)
         if self.rule == "dense":
             return dense
@@ -130,6 +146,24 @@ class Budget:
         if self.rule == "fresh":
             types = network.inhibitory
             return network.with_weights(fresh_sparse(W, budget, rng, inhibitory=types))
-        if self.rule == "magnitude":
-            return network.with_weights(largest_synapses(W, budget))
-        return network.with_weights(random_synapses(W, budget, rng))
+        largest = self.rule.startswith("magnitude")
+        choose = largest_synapses if largest else partial(random_synapses, generator=rng)
+        if self.rule == "magnitude of each type":
+            share = inhibitory_share(network)
+        if share is None:
+            return network.with_weights(choose(W, budget))
+        inhibition = round(share * budget)
+        assert network.inhibitory is not None
+        apart = of_each_type(choose, W, (budget - inhibition, inhibition), network.inhibitory)
+        return network.with_weights(apart)
+
+
+def inhibitory_share(network: RecurrentNetwork) -> float:
+    """Of the synapses, those that come from inhibitory neurons.
+
+    Raises:
+        ConfigError: neurons have no types.
+    """
+    if network.inhibitory is None:
+        raise ConfigError("inhibitory: the network doesn't tell which neurons inhibit")
+    return float(network.inhibitory[ends(network.weights)[1]].mean())

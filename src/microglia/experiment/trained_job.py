@@ -16,11 +16,11 @@ from filelock import FileLock
 from microglia.errors import ConfigError, TrainingError, nearest
 from microglia.experiment.job import Record
 from microglia.experiment.recurrent_files import load_pruned, save_pruned
-from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, rounded, size_of
+from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, rounded, size_of, tried_of
 from microglia.experiment.run_dir import LOCK
 from microglia.experiment.sparse_networks import Budget
 from microglia.frameworks.recurrent import RecurrentNetwork
-from microglia.lyapunov import Pruned, calibrate_gain, memory_capacity
+from microglia.lyapunov import Calibrated, Pruned, calibrate_gain, memory_capacity
 from microglia.networks import HRSNNConfig
 from microglia.tasks.kinds import Classification, Forecasting
 from microglia.tasks.reservoir import fed
@@ -41,7 +41,7 @@ CONFIG = "config.json"
 SIZE = 256
 """Neurons. As in larger networks each hears 100 others, so that 39 % of all synapses are there."""
 GRID = (0.1, 0.2, 0.35, 0.6, 1.0, 1.7, 3.0)
-"""Σ|w| over the dense network's, from which a gain is chosen: small networks want larger ones."""
+"""What is tried first for Σ|w| over the dense network's: small networks want larger gains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,9 @@ class TrainedJob(RecurrentJob):
         rounds: how often it learns, each time from the first learning rate on.
         alike: membrane time constants are all at their mean; all else is as it was drawn.
         after: the dense network learns first; by what it then does in the training part its least
-            active neurons go, and what is left is calibrated and learns once more.
+            active neurons go, and what is left learns once more.
+        calibrated: what learns has the gain of its best memory capacity; else its weights stay as
+            they were drawn, or learnt.
 
     Raises:
         ConfigError: an unknown task.
@@ -93,6 +95,7 @@ class TrainedJob(RecurrentJob):
     rounds: int = 1
     alike: bool = False
     after: bool = False
+    calibrated: bool = True
     experiment: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,14 +122,14 @@ class TrainedJob(RecurrentJob):
             "rounds": self.rounds,
             "alike": self.alike,
             "after": self.after,
-            "grid": list(GRID),
+            "grid": list(GRID) if self.calibrated else None,
         }
 
     def do(self, done: Mapping[str, Record], *, folder: Path, progress: bool) -> Record:
         """Draw, prune, calibrate, teach, and fit readouts."""
         began = time.process_time()
         whole = self._whole(folder) if self.after else self._drawn()
-        network, gain = self._pruned(whole)
+        network, found = self._pruned(whole)
         learning = time.process_time()
         before = done[self._dense().name]["training"] if self.after else 0.0
         try:
@@ -142,7 +145,8 @@ class TrainedJob(RecurrentJob):
             "trained",
             began=began,
             network=size_of(network, whole),
-            gain=round(gain, 6),
+            gain=round(found.gain, 6),
+            tried=tried_of(found),
             figures=figures,
             training=round(before + seconds, 1),
         )
@@ -163,20 +167,22 @@ class TrainedJob(RecurrentJob):
     def _learning(self) -> Learning:
         return Learning(rule=self.rule, through_time=SETTINGS[self.task].through_time)
 
-    def _pruned(self, whole: RecurrentNetwork) -> tuple[RecurrentNetwork, float]:
-        """With the task's inputs and at the gain of the best memory capacity; and that gain."""
+    def _pruned(self, whole: RecurrentNetwork) -> tuple[RecurrentNetwork, Calibrated]:
+        """With the task's inputs and at its gain; and how that was found."""
         task = self._task()
         metric = partial(memory_capacity, seed=self.seed + OTHER_NOISE)
         rates = replace(task, scale=None).rates(whole, self.seed) if self.after else None
         pruned = self.budget.of(whole, seed=self.seed, metric=metric, rates=rates)
-        found = calibrate_gain(pruned, whole, metric=metric, grid=GRID)
+        by = "memory" if self.calibrated else "none"
+        found = calibrate_gain(pruned, whole, by=by, metric=metric, grid=GRID)
         if self.after:  # what has learnt keeps the inputs that it learnt
-            return found.network, found.gain
-        return fed(found.network, task.channels, scale=task.scale, seed=self.seed), found.gain
+            return found.network, found
+        return fed(found.network, task.channels, scale=task.scale, seed=self.seed), found
 
     def _dense(self) -> TrainedJob:
         """The job of the dense network of the seed."""
-        return replace(self, label=DENSE, budget=Budget(rule="dense"), after=False, rounds=1)
+        undone: dict[str, Any] = {"after": False, "rounds": 1, "calibrated": True}
+        return replace(self, label=DENSE, budget=Budget(rule="dense"), **undone)
 
     def _whole(self, folder: Path) -> RecurrentNetwork:
         """The dense network after it has learnt, as its job left it; taught here where that is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,27 @@ def largest_synapses(weights: Any, budget: int) -> sparse.csr_array:
     kept = np.zeros(W.nnz, bool)
     kept[np.argsort(-np.abs(W.data), kind="stable")[:budget]] = True
     return thin(W, kept)
+
+
+def of_each_type(
+    choose: Callable[[sparse.csr_array, int], sparse.csr_array],
+    weights: Any,
+    budgets: tuple[int, int],
+    inhibitory: Array,
+) -> sparse.csr_array:
+    """`choose(W, budget)` of the synapses from excitatory and from inhibitory neurons apart.
+
+    Args:
+        budgets: of the two.
+        inhibitory: boolean [N].
+    """
+    W = synapses(weights)
+    types = np.asarray(inhibitory, bool)[W.indices]
+    excitation, inhibition = (
+        choose(thin(W, types == kind), budget)
+        for kind, budget in zip((False, True), budgets, strict=True)
+    )
+    return sparse.csr_array(excitation + inhibition)
 
 
 def fresh_sparse(

@@ -70,7 +70,8 @@ class Activity:
         return np.asarray(self.spikes / (self.steps * network.dt))
 
     def figures(self, network: RecurrentNetwork) -> dict[str, float]:
-        """Mean firing rate in Hz and SynOps a step of the grid.
+        """Mean firing rate in Hz, SynOps a step of the grid, and the part of the neurons that
+        fired at all.
 
         Raises:
             ConfigError: the network was silent or saturated, and nothing can be read from it.
@@ -87,7 +88,8 @@ class Activity:
                 f"the network is saturated on this task: {rate:.0f} spikes a second and neuron of "
                 f"at most {fastest:.0f}; lower its weights, its bias or the scale of the input"
             )
-        return {"rate": rate, "synops": self.synops / self.steps}
+        active = float(np.mean(np.asarray(self.spikes) > 0))
+        return {"rate": rate, "synops": self.synops / self.steps, "active": active}
 
 
 def fed(
