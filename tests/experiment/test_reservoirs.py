@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from microglia.errors import ConfigError, DataError
 from microglia.experiment import lnp_paper, lnp_tables, reservoir_job
@@ -16,6 +17,7 @@ from microglia.experiment.lnp_bars import CALIBRATED, DIGITS, EQUAL, MEMORY, Bar
 from microglia.experiment.reservoir_job import ReservoirJob
 from microglia.experiment.results import read_results, run_jobs
 from microglia.experiment.sparse_networks import CONTROLS, READINGS, Budget, inhibitory_share
+from microglia.experiment.statistics import paired_difference
 from microglia.frameworks import RecurrentNetwork
 from microglia.networks import HRSNNConfig, SmallWorld
 
@@ -204,7 +206,8 @@ def test_a_task_that_a_network_fails_on_is_in_its_record(monkeypatch: pytest.Mon
 def made(experiment: str, label: str, seed: int, at: dict[str, dict[str, Any]]) -> dict[str, Any]:
     name = f"{experiment}/{label}-seed{seed}"
     asked = {"experiment": experiment, "label": label, "seed": seed}
-    return {"kind": "reservoir", **asked, "figures": at, "name": name}
+    network = {"neurons": 800, "synapses": 16_000}
+    return {"kind": "reservoir", **asked, "figures": at, "name": name, "network": network}
 
 
 def digits(*values: float) -> dict[str, dict[str, Any]]:
@@ -225,9 +228,11 @@ def test_a_figure_is_the_mean_over_gains_and_none_where_one_is_missing() -> None
 @pytest.mark.parametrize(
     ("least", "shift", "word"),
     [
-        (True, 0.0, "passes"),
+        (True, 0.0, "passes by the mean"),
+        (True, -9.0, "clearly passes"),
         (True, 0.06, "falls short"),
-        (False, 0.06, "passes"),
+        (False, 0.06, "passes by the mean"),
+        (False, 9.0, "clearly passes"),
         (False, 0.04, "falls short"),
     ],
 )
@@ -262,10 +267,45 @@ def test_the_tables_hold_paired_differences_and_every_bar(finished: Path) -> Non
     )
     difference = np.subtract(mine, random).mean()
     assert f"| − random | {difference:+.2f} [" in text
-    assert text.count("not run") == len(bars()) - text.count("| passes |") - text.count(
-        "| falls short |"
-    )
+    words = [f"| {word} |" for word in ("clearly passes", "passes by the mean", "falls short")]
+    assert text.count("| not run |") == len(bars()) - sum(map(text.count, words))
     assert "nan" not in text
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_chance_is_that_of_students_test(seed: int) -> None:
+    values = dict(enumerate(np.random.default_rng(seed).normal(0.3, 1, 3 + seed)))
+    found = paired_difference(values, dict.fromkeys(values, 0.0))
+    assert found is not None
+    for above, word in ((True, "greater"), (False, "less")):
+        wanted = stats.ttest_1samp(list(values.values()), 0, alternative=word).pvalue
+        assert found.chance(above=above) == pytest.approx(wanted)
+    same = paired_difference({0: 1.0, 1: 2.0}, {0: 0.5, 1: 1.5})
+    assert same is not None
+    assert (same.chance(above=True), same.chance(above=False)) == (0.0, 1.0)
+    alone = paired_difference({0: 1.0}, {0: 0.5})
+    assert alone is not None
+    assert alone.chance(above=True) is None
+
+
+def test_steps_are_told_apart_and_networks_that_are_not_pruned_have_their_band() -> None:
+    third = lnp_paper.without(*lnp_paper.NEURONS[0])
+    at = {**digits(0.8, 0.8, 0.9), "1": {"digits": {"accuracy": 0.84}}}
+    records = [
+        made("reference", "dense", 10, at),
+        made(third, "I+II+III", 10, digits(0.8, 0.8, 0.9)),
+        made(third, "I+II+III", 11, digits(0.8, 0.8, 0.9)),
+        made(third, "I+II+III+IV", 10, digits(0.8, 0.8, 0.9)),
+        made(third, "I+II+III+IV", 11, digits(0.8, 0.9, 0.9)),
+    ]
+    for record in records:
+        record["network"] = {"neurons": 80, "synapses": 90 + record["seed"], "inhibition": 0.25}
+    text = lnp_tables.tables(records)
+    row = next(line for line in text.splitlines() if "I+II+III+IV − I+II+III | equal" in line)
+    assert row.endswith("| 1 of 2 |")
+    assert "+2.5 [" in row
+    assert "| dense: digits accuracy | 0.8400 | 0.82 to 0.85 | inside |" in text
+    assert f"| {third}: I+II+III | 80 ± 0 | 100 ± 1 | 25.0 ± 0.0 | – | – | 2 |" in text
 
 
 def test_what_is_set_against_its_rivals_is_paired_with_each_and_with_the_dense_network() -> None:

@@ -21,6 +21,9 @@ MEASURES: dict[str, Measure] = {
 }
 """Asked at every gain."""
 
+ACTIVE = ("lorenz", "active")
+"""The part of the neurons that fire at all."""
+
 MORE: dict[str, Measure] = {
     "NATOPS, %": (("natops", "accuracy"), 100, 1),
     "JapaneseVowels, %": (("japanese-vowels", "accuracy"), 100, 1),

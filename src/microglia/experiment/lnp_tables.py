@@ -1,25 +1,37 @@
-"""The tables of untrained networks: every rule against random pruning, and the bars."""
+"""The tables of untrained networks: every rule against random pruning and against its rivals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import starmap
 
 from microglia.experiment.job import Record
-from microglia.experiment.lnp_bars import EQUAL, OWN, Key, bars, by_seed
-from microglia.experiment.lnp_columns import BASELINES, MEASURES, MORE, Measure
-from microglia.experiment.lnp_paper import NEURONS, NONE, REFERENCE, kept, without
+from microglia.experiment.lnp_bars import EQUAL, OWN, Key, by_seed
+from microglia.experiment.lnp_bars_tables import bands_table, bars_table
+from microglia.experiment.lnp_columns import ACTIVE, BASELINES, MEASURES, MORE, Measure
+from microglia.experiment.lnp_paper import NEURONS, NONE, REFERENCE, SYNAPSES, kept, without
 from microglia.experiment.statistics import mean_and_spread, paired_difference
 from microglia.experiment.trained_job import DENSE
 from microglia.experiment.trained_tables import NOTHING, one_for_all, trained_tables
 
 RANDOM = "random"
 SHOWN = (
-    (kept(0.2), "R2w"),
-    (kept(0.05), "R2w"),
-    (kept(0.05), RANDOM),
-    (without(*NEURONS[1]), "I+II"),
+    *((kept(part), label) for part in SYNAPSES for label in ("R2w", RANDOM)),
+    *((without(*size), "I+II") for size in NEURONS),
 )
 """Experiment and label of what is set against all its rivals."""
+STEPS = (
+    ("I+II", "R2w, random neurons"),
+    ("I+II+III", "I+II"),
+    ("I+II+III+IV", "I+II+III"),
+)
+"""What the choice of neurons, step III and step IV add: labels that differ in it alone."""
+SIZES = {
+    "neurons": (("neurons",), 1, 0),
+    "synapses": (("synapses",), 1, 0),
+    "from inhibitory neurons, %": (("inhibition",), 100, 1),
+}
+"""Column -> what a record says of its network."""
 
 
 def tables(records: Iterable[Record]) -> str:
@@ -34,7 +46,8 @@ def tables(records: Iterable[Record]) -> str:
             columns = MEASURES if points == EQUAL else MEASURES | MORE
             parts.append(_table(records, experiment, title, points, columns))
     parts += [_rivals(records, *pair) for pair in SHOWN]
-    parts += [_baselines(records), _bars(records)]
+    parts += [_steps(records), _sizes(records), _baselines(records)]
+    parts += [bands_table(records), bars_table(records)]
     parts += [one_for_all(records, each), trained_tables(trained)]
     parts += [_failures([*records, *each, *trained])]
     return "\n".join(part for part in parts if part)
@@ -88,8 +101,8 @@ def _rivals(records: Sequence[Record], experiment: str, label: str) -> str:
         "| | at | " + " | ".join(MEASURES) + " |",
         "|" + "---|" * (len(MEASURES) + 2),
     ]
-    for rival in [*(one for one in rivals if one != label), DENSE]:
-        theirs = (REFERENCE if rival == DENSE else experiment, rival)
+    for rival in [*(one for one in rivals if one != label), DENSE, NONE]:
+        theirs = (REFERENCE if rival in (DENSE, NONE) else experiment, rival)
         for said, points in (("equal weights", EQUAL), ("own gain", OWN)):
             cells = [
                 _less(records, (experiment, label), theirs, measure, points)
@@ -97,6 +110,63 @@ def _rivals(records: Sequence[Record], experiment: str, label: str) -> str:
             ]
             if set(cells) != {NOTHING}:
                 lines.append(f"| {_cell(rival)} | {said} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _steps(records: Sequence[Record]) -> str:
+    """What one step adds to those before it; and on how many seeds it changed the network."""
+    lines = [
+        "### Step by step",
+        "",
+        "Paired differences with their 95 % intervals; changed: seeds whose figures differ (step "
+        "IV keeps what it began with where nothing it tried was better).",
+        "",
+        "| | at | " + " | ".join(MEASURES) + " | changed |",
+        "|" + "---|" * (len(MEASURES) + 3),
+    ]
+    for experiment in starmap(without, NEURONS):
+        for after, before in STEPS:
+            mine, theirs = (experiment, after), (experiment, before)
+            for said, points in (("equal weights", EQUAL), ("own gain", OWN)):
+                cells = [_less(records, mine, theirs, m, points) for m in MEASURES.values()]
+                if set(cells) != {NOTHING}:
+                    row = f"| {experiment}: {after} − {before} | {said} | " + " | ".join(cells)
+                    lines.append(f"{row} | {_changed(records, mine, theirs)} |")
+    return "\n".join(lines) + "\n" if len(lines) > 6 else ""
+
+
+def _changed(records: Sequence[Record], mine: Key, theirs: Key) -> str:
+    """Such as `4 of 6`."""
+    figures = [
+        {r["seed"]: r["figures"] for r in records if (r["experiment"], r["label"]) == key}
+        for key in (mine, theirs)
+    ]
+    seeds = set(figures[0]) & set(figures[1])
+    return f"{sum(figures[0][s] != figures[1][s] for s in seeds)} of {len(seeds)}"
+
+
+def _sizes(records: Sequence[Record]) -> str:
+    """What each network is made of, and how much of it fires."""
+    lines = [
+        "### What is left",
+        "",
+        "Mean ± standard deviation. Neurons that fire: at all, on Lorenz' system.",
+        "",
+        f"| | {' | '.join(SIZES)} | fire at equal Σ\\|w\\|, % | at own gain, % | seeds |",
+        "|" + "---|" * (len(SIZES) + 4),
+    ]
+    together = list(dict.fromkeys(r["experiment"] for r in records))
+    keys = dict.fromkeys((r["experiment"], r["label"]) for r in records)
+    for key in sorted(keys, key=lambda key: together.index(key[0])):
+        mine = [r["network"] for r in records if (r["experiment"], r["label"]) == key]
+        cells = []
+        for (name,), scale, digits in SIZES.values():
+            values = [network[name] for network in mine if network.get(name) is not None]
+            cells.append(mean_and_spread(values, scale=scale, digits=digits) if values else NOTHING)
+        for points in (EQUAL, OWN):
+            values = list(by_seed(records, key, ACTIVE, points).values())
+            cells.append(mean_and_spread(values, scale=100, digits=1) if values else NOTHING)
+        lines.append(f"| {key[0]}: {_cell(key[1])} | " + " | ".join(cells) + f" | {len(mine)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -133,27 +203,6 @@ def _baselines(records: Sequence[Record]) -> str:
             values = list(by_seed(records, key, (series, f"{name}_h{h}"), OWN).values())
             cells.append(mean_and_spread(values, digits=3) if values else "–")
         lines.append(f"| {series} | {h} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _bars(records: Sequence[Record]) -> str:
-    lines = [
-        "### Bars",
-        "",
-        "| bar | mean | limit | difference to the limit, paired 95 % interval | |",
-        "|" + "---|" * 5,
-    ]
-    for bar in bars():
-        verdict = bar.judge(records)
-        if verdict.value is None or verdict.limit is None or verdict.difference is None:
-            cells = ["–", "–", "–"]
-        else:
-            cells = [
-                f"{verdict.value:.4g}",
-                f"{verdict.limit:.4g}",
-                verdict.difference.text(digits=4),
-            ]
-        lines.append(f"| {bar} | " + " | ".join(cells) + f" | {verdict.word} |")
     return "\n".join(lines) + "\n"
 
 

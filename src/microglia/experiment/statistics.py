@@ -19,6 +19,17 @@ class Interval:
     high: float
     count: int
 
+    def chance(self, *, above: bool) -> float | None:
+        """p of a mean this far above 0 (or below) where the true one is 0: Student's t, one-sided;
+        None of one value."""
+        if self.count < 2:
+            return None
+        half = (self.high - self.low) / 2
+        if half == 0:
+            return 0.0 if (self.mean > 0) == above and self.mean else 1.0
+        t = self.mean / half * float(stats.t.ppf(0.975, self.count - 1))
+        return float(stats.t.sf(t if above else -t, self.count - 1))
+
     def text(self, *, scale: float = 1.0, digits: int = 2) -> str:
         """Such as `+1.52 [-0.33, +3.37]`."""
         low, mean, high = (f"{scale * x:+.{digits}f}" for x in (self.low, self.mean, self.high))

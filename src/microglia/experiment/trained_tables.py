@@ -7,10 +7,25 @@ from collections.abc import Mapping, Sequence
 from microglia.experiment.job import Record
 from microglia.experiment.lnp_bars import OWN, by_seed
 from microglia.experiment.lnp_columns import SCORES, Measure
-from microglia.experiment.lnp_paper import AFTER, LNP, NEURONS, STDP, without
+from microglia.experiment.lnp_paper import (
+    AFTER,
+    AS_IT_WAS,
+    LNP,
+    NEURONS,
+    NONE,
+    REFERENCE,
+    STDP,
+    TWICE,
+    without,
+)
 from microglia.experiment.statistics import mean_and_spread, paired_difference
+from microglia.experiment.trained_job import DENSE
 
-ONE = {"noise pruning": "I+II", "magnitude, least active in noise": "magnitude, least active"}
+ONE = {
+    "noise pruning": "I+II",
+    "random": "random",
+    "magnitude, least active in noise": "magnitude, least active",
+}
 """Networks that were pruned with no task in sight, and their labels."""
 
 COSTS: dict[str, Measure] = {
@@ -19,9 +34,13 @@ COSTS: dict[str, Measure] = {
 }
 
 SAME, HETEROGENEOUS = STDP
+BEFORE = ("dense", "random", "magnitude, random neurons", "magnitude, least active")
 PAIRS = (
-    *((LNP, x) for x in ("dense", "random", "magnitude, least active", AFTER)),
-    (f"{LNP}, taught twice", AFTER),
+    *((LNP, x) for x in (*BEFORE, AFTER)),
+    *((TWICE.format(LNP), TWICE.format(x)) for x in BEFORE),
+    *((TWICE.format(LNP), x) for x in (AFTER, AS_IT_WAS)),
+    *((TWICE.format("random"), x) for x in (AFTER, AS_IT_WAS)),
+    (AFTER, AS_IT_WAS),
     *((x, f"{x}, time constants alike") for x in ("dense", LNP)),
     *((x, f"{x}, untaught") for x in ("dense", LNP)),
     *((x, f"{x}, untaught, slow") for x in ("dense", LNP)),
@@ -38,16 +57,18 @@ def one_for_all(records: Sequence[Record], each: Sequence[Record]) -> str:
         return ""
     experiment = without(*NEURONS[1])
     rivals = [
-        *((said, list(records), label) for said, label in list(ONE.items())[1:]),
-        *((label, list(each), label) for label in labels),
+        *((said, list(records), (experiment, x)) for said, x in list(ONE.items())[1:]),
+        *((label, list(each), (experiment, label)) for label in labels),
+        *((x, list(records), (REFERENCE, x)) for x in (DENSE, NONE)),
     ]
     lines = [
         "### One network for all tasks, against one for each",
         "",
         f"{experiment.capitalize()}. Noise pruning (steps I and II) had no task in sight, nor had "
-        "the network by magnitude and activity in noise; those by each task lost the neurons that "
-        "fire least in its training part. Own gain; mean ± standard deviation, and the paired "
-        "difference noise pruning − this with its 95 % interval.",
+        "the random network and that by magnitude and activity in noise; those by each task lost "
+        "the neurons that fire least in its training part. Own gain; mean ± standard deviation, "
+        "and the paired difference noise pruning − this with its 95 % interval. A task on which "
+        "the dense network is no better than none tests nothing of pruning.",
         "",
         f"| task | {next(iter(ONE))} | "
         + " | ".join(f"{said} | noise pruning − this" for said, _, _ in rivals)
@@ -56,8 +77,8 @@ def one_for_all(records: Sequence[Record], each: Sequence[Record]) -> str:
     ]
     for task, measure in (SCORES | COSTS).items():
         one = by_seed(records, (experiment, ONE["noise pruning"]), measure[0], OWN)
-        found = [by_seed(those, (experiment, x), measure[0], OWN) for _, those, x in rivals]
-        if not one or not any(found[1:]):
+        found = [by_seed(those, key, measure[0], OWN) for _, those, key in rivals]
+        if not one or not any(found):
             continue
         cells = [_mean(one, measure)]
         for values in found:
@@ -89,7 +110,7 @@ def _trained(experiment: str, records: Sequence[Record]) -> str:
         f"### {experiment.capitalize()}",
         "",
         "Mean ± standard deviation. Every network but the taught one that was pruned is calibrated "
-        "before it learns, that one before it learns again.",
+        "before it learns, that one before it learns again, unless gain 1 is said.",
         "",
         "| | " + " | ".join(columns) + f" | {sizes} | seeds |",
         "|" + "---|" * (len(columns) + 8),
