@@ -15,8 +15,8 @@ from typing import Any
 
 from record import about, write
 
-from microglia.experiment.sparse_networks import Budget
-from microglia.experiment.trained_job import SETTINGS, TrainedJob
+from microglia.experiment.recurrent.sparse_networks import Budget
+from microglia.experiment.recurrent.trained_job import SETTINGS, TrainedJob
 
 SEEDS = (0, 1, 2)
 

@@ -15,9 +15,10 @@ from filelock import FileLock
 from scipy import stats
 
 from microglia.errors import ConfigError, DataError
-from microglia.experiment import RunConfig, lnp_paper, markdown, recipes, rivals, sca_paper
+from microglia.experiment import RunConfig, markdown, recipes, rivals, sca_paper
 from microglia.experiment.job import KEYS, Job, Record
 from microglia.experiment.lines import append_line, read_lines
+from microglia.experiment.recurrent import lnp_paper
 from microglia.experiment.results import (
     LOCK,
     check_same,

@@ -18,11 +18,11 @@ from rich.console import Console
 
 import microglia as mg
 from microglia.cli.commands import inspect
-from microglia.experiment import lnp
-from microglia.experiment.forecast import forecast_lorenz
-from microglia.experiment.lnp_config import CONTROLS, DEMO, LNPRun
-from microglia.experiment.lnp_controls import controlled, figures_of
-from microglia.experiment.recurrent_files import load_pruned, save_pruned
+from microglia.experiment.recurrent import lnp
+from microglia.experiment.recurrent.files import load_pruned, save_pruned
+from microglia.experiment.recurrent.forecast import forecast_lorenz
+from microglia.experiment.recurrent.lnp_config import CONTROLS, DEMO, LNPRun
+from microglia.experiment.recurrent.lnp_controls import controlled, figures_of
 from microglia.experiment.run_dir import unfinished
 from microglia.experiment.toml import dump, plain
 from microglia.frameworks import RecurrentNetwork
@@ -291,7 +291,7 @@ def reservoir(recurrent: bool) -> RecurrentNetwork:
 
 
 def test_a_forecast_beats_persistence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("microglia.experiment.forecast.POINTS", 1300)
+    monkeypatch.setattr("microglia.experiment.recurrent.forecast.POINTS", 1300)
     found = forecast_lorenz(reservoir(True))
     assert found.error < 0.156  # of the last point, for the next
     assert found.horizon > 0.05

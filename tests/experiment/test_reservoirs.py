@@ -12,11 +12,24 @@ import pytest
 from scipy import stats
 
 from microglia.errors import ConfigError, DataError
-from microglia.experiment import lnp_paper, lnp_tables, reservoir_job
-from microglia.experiment.lnp_bars import CALIBRATED, DIGITS, EQUAL, MEMORY, Bar, bars, figure
-from microglia.experiment.reservoir_job import ReservoirJob
+from microglia.experiment.recurrent import lnp_paper, lnp_tables, reservoir_job
+from microglia.experiment.recurrent.lnp_bars import (
+    CALIBRATED,
+    DIGITS,
+    EQUAL,
+    MEMORY,
+    Bar,
+    bars,
+    figure,
+)
+from microglia.experiment.recurrent.reservoir_job import ReservoirJob
+from microglia.experiment.recurrent.sparse_networks import (
+    CONTROLS,
+    READINGS,
+    Budget,
+    inhibitory_share,
+)
 from microglia.experiment.results import read_results, run_jobs
-from microglia.experiment.sparse_networks import CONTROLS, READINGS, Budget, inhibitory_share
 from microglia.experiment.statistics import paired_difference
 from microglia.frameworks import RecurrentNetwork
 from microglia.networks import HRSNNConfig, SmallWorld

@@ -13,7 +13,7 @@ from microglia.errors import ConfigError, DataError
 from microglia.experiment import NetworkConfig, RunConfig
 from microglia.experiment.bench import build_network
 from microglia.experiment.compare import CompareConfig
-from microglia.experiment.lnp_config import LNPRun
+from microglia.experiment.recurrent.lnp_config import LNPRun
 from microglia.experiment.toml import keys, read_table, set_key, unset_keys
 from microglia.methods import METHODS
 

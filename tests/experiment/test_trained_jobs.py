@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from microglia.errors import ConfigError, TrainingError
-from microglia.experiment import each_task_job, lnp_tables, reservoir_job, trained_job
-from microglia.experiment.each_task_job import EachTaskJob
-from microglia.experiment.lnp_paper import AFTER, EACH, LNP, NEURONS, without
-from microglia.experiment.recurrent_files import load_pruned
-from microglia.experiment.reservoir_job import CALIBRATED, ReservoirJob
+from microglia.experiment.recurrent import each_task_job, lnp_tables, reservoir_job, trained_job
+from microglia.experiment.recurrent.each_task_job import EachTaskJob
+from microglia.experiment.recurrent.files import load_pruned
+from microglia.experiment.recurrent.lnp_paper import AFTER, EACH, LNP, NEURONS, without
+from microglia.experiment.recurrent.reservoir_job import CALIBRATED, ReservoirJob
+from microglia.experiment.recurrent.sparse_networks import Budget
+from microglia.experiment.recurrent.trained_job import DENSE, NETWORK, Setting, TrainedJob
 from microglia.experiment.results import read_results, run_jobs
-from microglia.experiment.sparse_networks import Budget
-from microglia.experiment.trained_job import DENSE, NETWORK, Setting, TrainedJob
 from microglia.networks import HRSNNConfig, SmallWorld
 from microglia.tasks.suite import WITH_DATA
 from microglia.tasks.through_time import ThroughTime
@@ -93,7 +93,7 @@ def test_a_network_of_another_config_is_not_taken_for_the_dense_one(tmp_path: Pa
     config = tmp_path / jobs[0].name / trained_job.CONFIG
     config.write_text(config.read_text().replace('"seed"', '"other"').replace("0.3", "0.4"))
     saved = tmp_path / jobs[0].name / NETWORK
-    from microglia.experiment.recurrent_files import save_pruned
+    from microglia.experiment.recurrent.files import save_pruned
     from microglia.lyapunov import Pruned
 
     save_pruned(Pruned.begin(SMALL.draw(99)), saved)
@@ -217,7 +217,7 @@ def test_other_configs_are_refused(tmp_path: Path) -> None:
 def test_figures_show_worth_against_cost_and_one_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from microglia.experiment import lnp_chapters
+    from microglia.experiment.recurrent import lnp_chapters
 
     monkeypatch.setattr(lnp_chapters, "HRSNNConfig", lambda: SMALL)
     jobs = [

@@ -42,8 +42,8 @@ def lnp(
     its figures. A killed run goes on with --resume. Any key of the file can be set.
     """
     from microglia.errors import ConfigError
-    from microglia.experiment.lnp import CAPTION, prune_recurrent_run
-    from microglia.experiment.lnp_config import DEMO, LNPRun
+    from microglia.experiment.recurrent.lnp import CAPTION, prune_recurrent_run
+    from microglia.experiment.recurrent.lnp_config import DEMO, LNPRun
     from microglia.experiment.toml import plain, read_table, set_key
     from microglia.report import console_table
     from microglia.report.pages import PAGE

@@ -8,8 +8,8 @@ import numpy as np
 from rich.console import Console
 from torch import nn
 
-from microglia.experiment.lnp import NETWORK
-from microglia.experiment.recurrent_files import RECORD, load_pruned
+from microglia.experiment.recurrent.files import RECORD, load_pruned
+from microglia.experiment.recurrent.lnp import NETWORK
 from microglia.frameworks import RecurrentNetwork, recurrent_network
 from microglia.lyapunov import Pruned, lyapunov_spectrum
 from microglia.lyapunov.noise import smooth_noise

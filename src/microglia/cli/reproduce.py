@@ -12,8 +12,6 @@ from microglia.cli.jobs import list_done, say_missing
 from microglia.errors import ConfigError, DataError, nearest
 from microglia.experiment import (
     compare_table,
-    lnp_paper,
-    lnp_tables,
     markdown,
     recipes,
     rivals,
@@ -22,7 +20,8 @@ from microglia.experiment import (
 from microglia.experiment.chapters import chapters
 from microglia.experiment.job import Record
 from microglia.experiment.lines import warn_if_cut
-from microglia.experiment.lnp_chapters import lnp_chapters
+from microglia.experiment.recurrent import lnp_paper, lnp_tables
+from microglia.experiment.recurrent.lnp_chapters import lnp_chapters
 from microglia.experiment.results import Job, read_results, run_jobs
 from microglia.report import Chapter, write_chapters
 from microglia.runtime import keep_freed_memory

@@ -11,10 +11,11 @@ from typing import Literal, Protocol
 from filelock import FileLock, Timeout
 
 from microglia.errors import ConfigError, DataError, MicrogliaError
-from microglia.experiment import recurrent_job, reservoir_job, trained_job
 from microglia.experiment.job import KEYS, LATER_KEYS, REMEDY, Record
 from microglia.experiment.lines import append_line, read_lines
 from microglia.experiment.processes import SPAWN, run_side_by_side
+from microglia.experiment.recurrent import job as recurrent_job
+from microglia.experiment.recurrent import reservoir_job, trained_job
 from microglia.experiment.run_dir import LOCK
 
 POLL = 2.0

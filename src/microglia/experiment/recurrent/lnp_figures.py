@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from microglia.data.chaos import EXPONENT
-from microglia.experiment.forecast import STEP, Forecast
-from microglia.experiment.lnp_controls import spectrum_of
+from microglia.experiment.recurrent.forecast import STEP, Forecast
+from microglia.experiment.recurrent.lnp_controls import spectrum_of
 from microglia.frameworks import RecurrentNetwork
 from microglia.lyapunov.gain import estimate_gains
 from microglia.lyapunov.graph import Array, ends

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from microglia.experiment.lnp_bars import Metric
+from microglia.experiment.recurrent.lnp_bars import Metric
 
 Measure = tuple[Metric, float, int]
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from scipy import stats
 
 from microglia.experiment.job import Record
-from microglia.experiment.lnp_bars import bands, bars, by_seed
+from microglia.experiment.recurrent.lnp_bars import bands, bars, by_seed
+from microglia.experiment.recurrent.trained_tables import NOTHING
 from microglia.experiment.statistics import mean_and_spread
-from microglia.experiment.trained_tables import NOTHING
 
 
 def bands_table(records: Sequence[Record]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from microglia.experiment.job import Record
-from microglia.experiment.lnp_bars import OWN, by_seed
-from microglia.experiment.lnp_columns import SCORES, Measure
-from microglia.experiment.lnp_paper import (
+from microglia.experiment.recurrent.lnp_bars import OWN, by_seed
+from microglia.experiment.recurrent.lnp_columns import SCORES, Measure
+from microglia.experiment.recurrent.lnp_paper import (
     AFTER,
     AS_IT_WAS,
     LNP,
@@ -18,8 +18,8 @@ from microglia.experiment.lnp_paper import (
     TWICE,
     without,
 )
+from microglia.experiment.recurrent.trained_job import DENSE
 from microglia.experiment.statistics import mean_and_spread, paired_difference
-from microglia.experiment.trained_job import DENSE
 
 ONE = {
     "noise pruning": "I+II",

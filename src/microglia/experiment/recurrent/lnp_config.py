@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from microglia.errors import ConfigError, is_number, is_whole, nearest
-from microglia.experiment.recurrent_files import load_pruned
+from microglia.experiment.recurrent.files import load_pruned
 from microglia.experiment.toml import from_table
 from microglia.frameworks import RecurrentNetwork
 from microglia.lyapunov import LNPConfig

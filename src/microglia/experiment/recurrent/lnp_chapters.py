@@ -7,14 +7,22 @@ from itertools import starmap
 
 import numpy as np
 
-from microglia.experiment.forecast import forecast_lorenz
 from microglia.experiment.job import Record
-from microglia.experiment.lnp_bars import DIGITS, LORENZ, MEMORY, OWN, SYNOPS, Metric, by_seed
-from microglia.experiment.lnp_figures import forecast_figures, network_figures
-from microglia.experiment.lnp_paper import NEURONS, REFERENCE, SYNAPSES, kept, without
-from microglia.experiment.reservoir_job import CALIBRATED
+from microglia.experiment.recurrent.forecast import forecast_lorenz
+from microglia.experiment.recurrent.lnp_bars import (
+    DIGITS,
+    LORENZ,
+    MEMORY,
+    OWN,
+    SYNOPS,
+    Metric,
+    by_seed,
+)
+from microglia.experiment.recurrent.lnp_figures import forecast_figures, network_figures
+from microglia.experiment.recurrent.lnp_paper import NEURONS, REFERENCE, SYNAPSES, kept, without
+from microglia.experiment.recurrent.reservoir_job import CALIBRATED
+from microglia.experiment.recurrent.sparse_networks import Budget
 from microglia.experiment.seeds import mean_spread
-from microglia.experiment.sparse_networks import Budget
 from microglia.networks import HRSNNConfig
 from microglia.report import Chapter, Figure, Series
 from microglia.report.chart import Axis

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from microglia.experiment.job import Record
-from microglia.experiment.lnp_paper import NEURONS, NONE, REFERENCE, kept, without
-from microglia.experiment.reservoir_job import CALIBRATED
+from microglia.experiment.recurrent.lnp_paper import NEURONS, NONE, REFERENCE, kept, without
+from microglia.experiment.recurrent.reservoir_job import CALIBRATED
+from microglia.experiment.recurrent.trained_job import DENSE
 from microglia.experiment.statistics import Interval, paired_difference
-from microglia.experiment.trained_job import DENSE
 
 EQUAL = ("0.35", "0.8")
 """The gains at which Σ|w| is equal; a network's figure there is its mean over both."""

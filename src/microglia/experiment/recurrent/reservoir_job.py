@@ -14,8 +14,8 @@ import numpy as np
 
 from microglia.errors import ConfigError
 from microglia.experiment.job import Record
-from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, rounded, size_of, tried_of
-from microglia.experiment.sparse_networks import Budget
+from microglia.experiment.recurrent.job import OTHER_NOISE, RecurrentJob, rounded, size_of, tried_of
+from microglia.experiment.recurrent.sparse_networks import Budget
 from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.lyapunov import calibrate_gain, memory_capacity
 from microglia.networks import HRSNNConfig

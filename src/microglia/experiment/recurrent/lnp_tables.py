@@ -6,13 +6,20 @@ from collections.abc import Iterable, Sequence
 from itertools import starmap
 
 from microglia.experiment.job import Record
-from microglia.experiment.lnp_bars import EQUAL, OWN, Key, by_seed
-from microglia.experiment.lnp_bars_tables import bands_table, bars_table
-from microglia.experiment.lnp_columns import ACTIVE, BASELINES, MEASURES, MORE, Measure
-from microglia.experiment.lnp_paper import NEURONS, NONE, REFERENCE, SYNAPSES, kept, without
+from microglia.experiment.recurrent.lnp_bars import EQUAL, OWN, Key, by_seed
+from microglia.experiment.recurrent.lnp_bars_tables import bands_table, bars_table
+from microglia.experiment.recurrent.lnp_columns import ACTIVE, BASELINES, MEASURES, MORE, Measure
+from microglia.experiment.recurrent.lnp_paper import (
+    NEURONS,
+    NONE,
+    REFERENCE,
+    SYNAPSES,
+    kept,
+    without,
+)
+from microglia.experiment.recurrent.trained_job import DENSE
+from microglia.experiment.recurrent.trained_tables import NOTHING, one_for_all, trained_tables
 from microglia.experiment.statistics import mean_and_spread, paired_difference
-from microglia.experiment.trained_job import DENSE
-from microglia.experiment.trained_tables import NOTHING, one_for_all, trained_tables
 
 RANDOM = "random"
 SHOWN = (

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from microglia.experiment.job import Record
-from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, size_of, tried_of
-from microglia.experiment.reservoir_job import (
+from microglia.experiment.recurrent.job import OTHER_NOISE, RecurrentJob, size_of, tried_of
+from microglia.experiment.recurrent.reservoir_job import (
     CALIBRATED,
     asked,
     settings_of,
 )
-from microglia.experiment.sparse_networks import Budget
+from microglia.experiment.recurrent.sparse_networks import Budget
 from microglia.lyapunov import calibrate_gain, memory_capacity
 from microglia.networks import HRSNNConfig
 from microglia.tasks.suite import WITH_DATA

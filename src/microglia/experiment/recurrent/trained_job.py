@@ -15,10 +15,10 @@ from filelock import FileLock
 
 from microglia.errors import ConfigError, TrainingError, nearest
 from microglia.experiment.job import Record
-from microglia.experiment.recurrent_files import load_pruned, save_pruned
-from microglia.experiment.recurrent_job import OTHER_NOISE, RecurrentJob, rounded, size_of, tried_of
+from microglia.experiment.recurrent.files import load_pruned, save_pruned
+from microglia.experiment.recurrent.job import OTHER_NOISE, RecurrentJob, rounded, size_of, tried_of
+from microglia.experiment.recurrent.sparse_networks import Budget
 from microglia.experiment.run_dir import LOCK
-from microglia.experiment.sparse_networks import Budget
 from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.lyapunov import Calibrated, Pruned, calibrate_gain, memory_capacity
 from microglia.networks import HRSNNConfig

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from microglia.errors import ConfigError
-from microglia.experiment.forecast import Forecast, forecast_lorenz
-from microglia.experiment.lnp_config import LNPRun
-from microglia.experiment.lnp_controls import controlled, figures_of
-from microglia.experiment.lnp_figures import forecast_figures, network_figures
 from microglia.experiment.provenance import describe, provenance
-from microglia.experiment.recurrent_files import load_pruned, save_pruned
+from microglia.experiment.recurrent.files import load_pruned, save_pruned
+from microglia.experiment.recurrent.forecast import Forecast, forecast_lorenz
+from microglia.experiment.recurrent.lnp_config import LNPRun
+from microglia.experiment.recurrent.lnp_controls import controlled, figures_of
+from microglia.experiment.recurrent.lnp_figures import forecast_figures, network_figures
 from microglia.experiment.run_dir import (
     LOCK,
     TABLE,

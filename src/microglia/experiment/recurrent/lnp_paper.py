@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from microglia.errors import ConfigError
-from microglia.experiment.each_task_job import EachTaskJob
-from microglia.experiment.reservoir_job import ReservoirJob
+from microglia.experiment.recurrent.each_task_job import EachTaskJob
+from microglia.experiment.recurrent.reservoir_job import ReservoirJob
+from microglia.experiment.recurrent.sparse_networks import Budget, Criterion
+from microglia.experiment.recurrent.trained_job import DENSE, SETTINGS, TrainedJob
 from microglia.experiment.results import Job
-from microglia.experiment.sparse_networks import Budget, Criterion
 from microglia.experiment.tiers import tier_named
-from microglia.experiment.trained_job import DENSE, SETTINGS, TrainedJob
 from microglia.tasks.suite import WITH_DATA
 from microglia.tasks.teach import Rule
 

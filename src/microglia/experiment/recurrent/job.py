@@ -13,7 +13,7 @@ import torch
 from microglia.errors import MicrogliaError
 from microglia.experiment.job import Record
 from microglia.experiment.provenance import provenance
-from microglia.experiment.sparse_networks import inhibitory_share
+from microglia.experiment.recurrent.sparse_networks import inhibitory_share
 from microglia.frameworks.recurrent import RecurrentNetwork
 from microglia.lyapunov import Calibrated
 

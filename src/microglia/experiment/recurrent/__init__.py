@@ -1,0 +1,1 @@
+"""Recurrent networks: one pruned before training, and many compared."""
