@@ -23,6 +23,9 @@ UNTIL = 0.75
 """Part of a run after which masks stay."""
 UPDATE = 1 / 32
 """Part of a run between updates of methods that count in them; their papers have hundreds."""
+DRAWN = 0.375
+"""Part of a run after which ADMM draws weights: by validation later, and more softly, than by its
+defaults (`benchmarks/admm_settings.py`), which came out below random weights."""
 ROUNDS = 3
 """Of lottery tickets, each of half a run: tickets cost one and a half times the dense network."""
 
@@ -100,6 +103,7 @@ def _settings(tier: Tier) -> dict[str, dict[str, Any]]:
         "spike-thrift": updates,
         "sd-snn": updates,
         "dpap": updates,
+        "admm": {"warmup_epochs": DRAWN * tier.epochs, "rho": 0.01},
         "lottery-ticket": {
             "rounds": ROUNDS,
             "every_epochs": float(half),
