@@ -103,6 +103,7 @@ def _settings(tier: Tier) -> dict[str, dict[str, Any]]:
         "spike-thrift": updates,
         "sd-snn": updates,
         "dpap": updates,
+        "magnitude": {"scope": "layer"},  # as its source; over all layers the last keeps 1 to 7
         "admm": {"warmup_epochs": DRAWN * tier.epochs, "rho": 0.01},
         "lottery-ticket": {
             "rounds": ROUNDS,
