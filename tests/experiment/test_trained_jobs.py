@@ -84,6 +84,11 @@ def test_what_was_taught_is_pruned_calibrated_and_taught_again(
     assert np.allclose(found[found != 0], wanted[found != 0], rtol=1e-5)
     # The largest stay.
     assert np.abs(wanted[found != 0]).min() >= np.abs(wanted[found == 0]).max()
+    done = {r["name"]: r for r in records}
+    as_it_was = replace(job(AFTER, 10), calibrated=False).do(done, folder=tmp_path, progress=False)
+    assert (as_it_was["gain"], as_it_was["tried"]) == (1, {})
+    alone = load_pruned(tmp_path / as_it_was["name"] / NETWORK).network
+    assert np.allclose(alone.weights.toarray() * records[1]["gain"], found, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("small")
