@@ -26,6 +26,7 @@ from microglia.experiment.results import (
     run_in_processes,
     run_jobs,
 )
+from microglia.experiment.run_dir import CONFIG
 from microglia.experiment.statistics import paired_difference
 from microglia.experiment.tiers import TIERS
 
@@ -152,6 +153,25 @@ def test_another_config_under_the_same_name_is_refused(finished: Path) -> None:
             folder=finished / "work",
             progress=False,
         )
+
+
+def test_a_job_that_could_not_begin_is_retried_with_another_config(tmp_path: Path) -> None:
+    """Where nothing was begun there is nothing to mix up; where something was there is."""
+    good = jobs()[1]
+    pruning = dataclasses.replace(good.config.pruning, until_epochs=9.0)
+    bad = dataclasses.replace(good, config=dataclasses.replace(good.config, pruning=pruning))
+    where: dict[str, Any] = {"results": tmp_path / "r.jsonl", "folder": tmp_path, "progress": False}
+    run_jobs(jobs()[:1], **where)
+    with pytest.raises(ConfigError, match="until_epochs"):
+        run_jobs([bad], **where)
+    assert (tmp_path / good.name / CONFIG).is_file()
+    assert [r["label"] for r in run_jobs([good], **where)] == ["dense", "SCA"]
+    first, _ = (tmp_path / "r.jsonl").read_text().splitlines()
+    (tmp_path / "r.jsonl").write_text(first + "\n")
+    longer = dataclasses.replace(good.config.training, epochs=3)
+    other = dataclasses.replace(good, config=dataclasses.replace(good.config, training=longer))
+    with pytest.raises(ConfigError, match=r"another config, in training\.epochs"):
+        run_jobs([other], **where)
 
 
 def test_lines_are_appended_whatever_the_end_of_the_file(tmp_path: Path) -> None:

@@ -100,18 +100,20 @@ def _begin(config: RunConfig, work: Path, *, resume: bool, overwrite: bool) -> N
 
 
 def hold_config(config: RunConfig, work: Path, *, remedy: str) -> None:
-    """Write the config into a folder of checkpoints, or refuse one that they are not of.
+    """Write the config into a folder of checkpoints, or refuse one that they are not of; of one in
+    which nothing was begun yet the new config takes the place of the old.
 
     Raises:
         ConfigError: the folder holds another config.
     """
     work.mkdir(parents=True, exist_ok=True)
-    if not (work / CONFIG).is_file():
+    new = work / f"{CONFIG}.new"
+    begun = {entry.name for entry in work.iterdir()} - {CONFIG, new.name, LOCK}
+    if not begun or not (work / CONFIG).is_file():
         if _checkpoints(work):
             raise ConfigError(
                 f"resume: '{work}' holds checkpoints and no {CONFIG} that says of what; {remedy}."
             )
-        new = work / f"{CONFIG}.new"
         new.write_text(config.to_toml(), encoding="utf-8")
         new.replace(work / CONFIG)
     elif different := config.differs_from(RunConfig.from_file(work / CONFIG)):
