@@ -42,8 +42,29 @@ def test_two_numbers_of_timesteps_are_two_lines_each_beside_its_own_dense_networ
         ("75.00", "62.50"),
     ]
     for line in found:
-        assert line["points lost to dense, paired 95 % interval"] == "-12.50"
+        assert line["− dense, points, paired 95 % interval"] == "-12.50"
         assert line["published"].startswith("CIFAR-10: ")
+
+
+def test_each_method_stands_beside_chance_of_its_own_kind_and_sparsity() -> None:
+    made = (
+        ("sca", 0.5, 0.7),
+        ("random", 0.5, 0.6),
+        ("stds", 0.5, 0.4),
+        ("random-weights", 0.5, 0.2),
+    )
+    records = [record("dense", 0.0, seed, 0.8) for seed in (0, 1)]
+    records += [record(label, at, seed, value) for label, at, value in made for seed in (0, 1)]
+    records += [record("sca", 0.75, 0, 0.3)]
+    lines = cells(compare_table.tables(records))
+    found = {(c["method"], c["sparsity"]): c["− random, points, the same"] for c in lines}
+    assert found == {
+        ("sca", "0.5"): "+10.00 [+10.00, +10.00]",
+        ("random", "0.5"): "–",
+        ("sca", "0.75"): "–",
+        ("stds", "0.5"): "+20.00 [+20.00, +20.00]",
+        ("random-weights", "0.5"): "–",
+    }
 
 
 def test_what_of_a_paper_is_left_out_is_said_once() -> None:

@@ -125,13 +125,17 @@ def tables(records: Iterable[Record]) -> str:
     return markdown(rows(records))
 
 
+RANDOM = ("random", "random-weights")
+"""Methods that choose by chance, one for channels and one for weights."""
 COLUMNS = (
     "data | network | T | method | prunes | sparsity | dense, % | accuracy, % | "
-    "points lost to dense, paired 95 % interval | connectivity | synapses | SynOps | energy | "
-    "size / CSR | latency / CSR | training | tuning trials | reached alone | seeds | published"
+    "− dense, points, paired 95 % interval | − random, points, the same | connectivity | "
+    "synapses | SynOps | energy | size / CSR | latency / CSR | training | tuning trials | "
+    "reached alone | seeds | published"
 )
 LEGEND = (
-    "×: of the dense network of the same seed. Size and latency are of the compact network, and "
+    "×: of the dense network of the same seed. − random: accuracy less that of random channels or "
+    "weights at the same sparsity. Size and latency are of the compact network, and "
     "after the slash with its layers of few weights as CSR matrices. Training counts the dense "
     "network's epochs where a method builds on it, and those of all trials of tuning. Published: "
     "as papers report it, of their networks and training."
@@ -147,7 +151,10 @@ def markdown(found: Sequence[Row]) -> str:
             place = row["data"], row["network"], row["T"]
             key = (*place, row["granularity"], row["sparsity"], row["method"])
             by_method.setdefault(key, []).append(row)
-    lines += [_line(key, some) for key, some in sorted(by_method.items())]
+    for key, some in sorted(by_method.items()):
+        *setting, _ = key
+        random = [r for name in RANDOM for r in by_method.get((*setting, name), [])]
+        lines.append(_line(key, some, random))
     notes = {f"{row['method']}: {row['lacking']}.": None for row in found if row["lacking"]}
     return "\n".join([*_headings(found), "", *lines, "", " ".join([LEGEND, *notes])]) + "\n"
 
@@ -162,10 +169,12 @@ def _headings(found: Sequence[Row]) -> list[str]:
     return [f"Dense, {name}: {mean_and_spread(a)} %, {len(a)} seeds." for name, a in dense.items()]
 
 
-def _line(key: tuple[Any, ...], some: Sequence[Row]) -> str:
-    """Of one data set, network, T, granularity, sparsity and method."""
+def _line(key: tuple[Any, ...], some: Sequence[Row], random: Sequence[Row]) -> str:
+    """Of one data set, network, T, granularity, sparsity and method; and what chance gets there."""
     *place, granularity, sparsity, method = key
-    lost = paired_difference(_by_seed(some, "accuracy"), _by_seed(some, "dense_accuracy"))
+    mine = _by_seed(some, "accuracy")
+    lost = paired_difference(mine, _by_seed(some, "dense_accuracy"))
+    gained = None if method in RANDOM else paired_difference(mine, _by_seed(random, "accuracy"))
     reached = [r["sparsity_reached"] for r in some if r["sparsity_reached"] is not None]
     cells = [
         *map(str, place),
@@ -175,6 +184,7 @@ def _line(key: tuple[Any, ...], some: Sequence[Row]) -> str:
         f"{statistics.fmean(r['dense_accuracy'] for r in some):.2f}",
         mean_and_spread([r["accuracy"] for r in some]),
         lost.text() if lost else "–",
+        gained.text() if gained else "–",
         *(_mean(some, key, "×{:.3f}".format) for key in ("connectivity", *KEPT)),
         *(_with_csr(some, key) for key in ("size", "latency")),
         _mean(some, "cost", "×{:.2f}".format),
