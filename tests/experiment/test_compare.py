@@ -148,7 +148,7 @@ def test_a_method_trained_for_longer_starts_from_the_same_dense_network(tmp_path
 def test_a_job_that_fails_does_not_keep_the_others(tmp_path: Path) -> None:
     jobs, results = config(seeds=[0]).jobs(), tmp_path / "results.jsonl"
     broken = tmp_path / "jobs" / jobs[1].name
-    broken.mkdir(parents=True)
+    (broken / "compact").mkdir(parents=True)
     (broken / "config.toml").write_text("seeds = [5]")
     with pytest.raises(ConfigError, match=r"not all jobs could be done\s+.*uniform-slim"):
         run_in_processes(jobs, 2, results=results, folder=tmp_path / "jobs")
