@@ -17,7 +17,8 @@ class Magnitude(ChannelPruner):
 
     Call `calibrate()` on the trained network (with batches where the target is SynOps), fine-tune,
     compact. Source: Li et al., "Pruning filters for efficient ConvNets", ICLR 2017, with the
-    mean instead of the sum, so that layers of different fan-in rank together.
+    mean instead of the sum. Weights shrink with fan-in, so over all layers late ones go first, down
+    to a few filters; `scope="layer"` prunes each alike, as the source does.
     """
 
     name = "magnitude"
