@@ -93,10 +93,15 @@ def _begin(config: RunConfig, work: Path, *, resume: bool, overwrite: bool) -> N
             f"output.directory: an unfinished run lies in '{work}'. Go on with it (--resume), or "
             "start again (--overwrite)."
         )
+    clear(work)
+    hold_config(config, work, remedy="start again with --overwrite")
+
+
+def clear(work: Path) -> None:
+    """Take all out of a folder but its lock."""
     for entry in work.iterdir():
         if entry.name != LOCK:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    hold_config(config, work, remedy="start again with --overwrite")
 
 
 def hold_config(config: RunConfig, work: Path, *, remedy: str) -> None:

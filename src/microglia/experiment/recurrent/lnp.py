@@ -25,6 +25,7 @@ from microglia.experiment.run_dir import (
     LOCK,
     TABLE,
     cannot_write,
+    clear,
     refuse_to_lose,
     unfinished,
     working_alone,
@@ -301,9 +302,7 @@ def _begin(config: LNPRun, work: Path, *, resume: bool) -> None:
             f"output.directory: an unfinished run lies in '{work}'. Go on with it (--resume), or "
             "start again (--overwrite)."
         )
-    for entry in work.iterdir():
-        if entry.name != LOCK:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    clear(work)
     (work / SCRATCH).mkdir()
     new = begun.with_suffix(".new")
     new.write_text(config.words(), encoding="utf-8")

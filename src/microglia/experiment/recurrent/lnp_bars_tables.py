@@ -9,7 +9,7 @@ from scipy import stats
 
 from microglia.experiment.job import Record
 from microglia.experiment.recurrent.lnp_bars import bands, bars, by_seed
-from microglia.experiment.recurrent.trained_tables import NOTHING
+from microglia.experiment.recurrent.lnp_columns import NOTHING
 from microglia.experiment.statistics import mean_and_spread
 
 
@@ -50,7 +50,7 @@ def bars_table(records: Sequence[Record]) -> str:
     for verdict in verdicts:
         q = NOTHING if verdict.p is None else f"{next(corrected):.3f}"
         if verdict.value is None or verdict.limit is None or verdict.difference is None:
-            cells = ["–", "–", "–"]
+            cells = [NOTHING] * 3
         else:
             cells = [
                 f"{verdict.value:.4g}",

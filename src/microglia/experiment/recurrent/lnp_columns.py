@@ -1,8 +1,12 @@
-"""What the tables of recurrent networks say of each: column -> metric, scale and digits."""
+"""What the tables of recurrent networks say of each: column -> metric, scale and digits; and how a
+cell is written."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from microglia.experiment.recurrent.lnp_bars import Metric
+from microglia.experiment.statistics import mean_and_spread, paired_difference
 
 Measure = tuple[Metric, float, int]
 
@@ -45,3 +49,19 @@ SCORES = {
     if measure[0][1].startswith(("accuracy", "nrmse"))
 }
 """One for each task with data: accuracies rise, errors fall."""
+
+NOTHING = "–"
+"""The cell of what wasn't measured."""
+
+
+def mean_cell(values: Iterable[float], *, scale: float, digits: int) -> str:
+    """The mean and its spread."""
+    found = list(values)
+    return mean_and_spread(found, scale=scale, digits=digits) if found else NOTHING
+
+
+def difference_cell(a: Mapping[int, float], b: Mapping[int, float], measure: Measure) -> str:
+    """The paired difference over the seeds that both have."""
+    _, scale, digits = measure
+    found = paired_difference(a, b)
+    return found.text(scale=scale, digits=digits) if found else NOTHING

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import starmap
 
 from microglia.experiment.job import Record
 from microglia.experiment.recurrent.lnp_bars import EQUAL, OWN, Key, by_seed
 from microglia.experiment.recurrent.lnp_bars_tables import bands_table, bars_table
-from microglia.experiment.recurrent.lnp_columns import ACTIVE, BASELINES, MEASURES, MORE, Measure
+from microglia.experiment.recurrent.lnp_columns import (
+    ACTIVE,
+    BASELINES,
+    MEASURES,
+    MORE,
+    NOTHING,
+    Measure,
+    difference_cell,
+    mean_cell,
+)
 from microglia.experiment.recurrent.lnp_paper import (
     NEURONS,
     NONE,
@@ -18,8 +27,7 @@ from microglia.experiment.recurrent.lnp_paper import (
     without,
 )
 from microglia.experiment.recurrent.trained_job import DENSE
-from microglia.experiment.recurrent.trained_tables import NOTHING, one_for_all, trained_tables
-from microglia.experiment.statistics import mean_and_spread, paired_difference
+from microglia.experiment.recurrent.trained_tables import one_for_all, trained_tables
 
 RANDOM = "random"
 SHOWN = (
@@ -34,11 +42,13 @@ STEPS = (
 )
 """What the choice of neurons, step III and step IV add: labels that differ in it alone."""
 SIZES = {
-    "neurons": (("neurons",), 1, 0),
-    "synapses": (("synapses",), 1, 0),
-    "from inhibitory neurons, %": (("inhibition",), 100, 1),
+    "neurons": ("neurons", 1, 0),
+    "synapses": ("synapses", 1, 0),
+    "from inhibitory neurons, %": ("inhibition", 100, 1),
 }
-"""Column -> what a record says of its network."""
+"""Column -> what a record says of its network, scale and digits."""
+AT = {"equal weights": EQUAL, "own gain": OWN}
+"""Words -> gains, of what is told apart at both."""
 
 
 def tables(records: Iterable[Record]) -> str:
@@ -86,7 +96,7 @@ def _table(
         mine, random, cells, seeds = (experiment, label), (experiment, RANDOM), [], 0
         for metric, scale, digits in there.values():
             values = list(by_seed(records, mine, metric, points).values())
-            cells.append(mean_and_spread(values, scale=scale, digits=digits) if values else NOTHING)
+            cells.append(mean_cell(values, scale=scale, digits=digits))
             seeds = max(seeds, len(values))
         lines.append(f"| {_cell(label)} | " + " | ".join(cells) + f" | {seeds} |")
         if label != RANDOM and experiment != REFERENCE:
@@ -110,13 +120,8 @@ def _rivals(records: Sequence[Record], experiment: str, label: str) -> str:
     ]
     for rival in [*(one for one in rivals if one != label), DENSE, NONE]:
         theirs = (REFERENCE if rival in (DENSE, NONE) else experiment, rival)
-        for said, points in (("equal weights", EQUAL), ("own gain", OWN)):
-            cells = [
-                _less(records, (experiment, label), theirs, measure, points)
-                for measure in MEASURES.values()
-            ]
-            if set(cells) != {NOTHING}:
-                lines.append(f"| {_cell(rival)} | {said} | " + " | ".join(cells) + " |")
+        for said, cells in _told_apart(records, (experiment, label), theirs):
+            lines.append(f"| {_cell(rival)} | {said} | {cells} |")
     return "\n".join(lines) + "\n"
 
 
@@ -134,12 +139,18 @@ def _steps(records: Sequence[Record]) -> str:
     for experiment in starmap(without, NEURONS):
         for after, before in STEPS:
             mine, theirs = (experiment, after), (experiment, before)
-            for said, points in (("equal weights", EQUAL), ("own gain", OWN)):
-                cells = [_less(records, mine, theirs, m, points) for m in MEASURES.values()]
-                if set(cells) != {NOTHING}:
-                    row = f"| {experiment}: {after} − {before} | {said} | " + " | ".join(cells)
-                    lines.append(f"{row} | {_changed(records, mine, theirs)} |")
+            changed = _changed(records, mine, theirs)
+            for said, cells in _told_apart(records, mine, theirs):
+                lines.append(f"| {experiment}: {after} − {before} | {said} | {cells} | {changed} |")
     return "\n".join(lines) + "\n" if len(lines) > 6 else ""
+
+
+def _told_apart(records: Sequence[Record], mine: Key, theirs: Key) -> Iterator[tuple[str, str]]:
+    """At which gains, and the differences there as cells; nothing where neither was measured."""
+    for said, points in AT.items():
+        cells = [_less(records, mine, theirs, measure, points) for measure in MEASURES.values()]
+        if set(cells) != {NOTHING}:
+            yield said, " | ".join(cells)
 
 
 def _changed(records: Sequence[Record], mine: Key, theirs: Key) -> str:
@@ -167,12 +178,12 @@ def _sizes(records: Sequence[Record]) -> str:
     for key in sorted(keys, key=lambda key: together.index(key[0])):
         mine = [r["network"] for r in records if (r["experiment"], r["label"]) == key]
         cells = []
-        for (name,), scale, digits in SIZES.values():
+        for name, scale, digits in SIZES.values():
             values = [network[name] for network in mine if network.get(name) is not None]
-            cells.append(mean_and_spread(values, scale=scale, digits=digits) if values else NOTHING)
-        for points in (EQUAL, OWN):
-            values = list(by_seed(records, key, ACTIVE, points).values())
-            cells.append(mean_and_spread(values, scale=100, digits=1) if values else NOTHING)
+            cells.append(mean_cell(values, scale=scale, digits=digits))
+        for points in AT.values():
+            active = by_seed(records, key, ACTIVE, points)
+            cells.append(mean_cell(active.values(), scale=100, digits=1))
         lines.append(f"| {key[0]}: {_cell(key[1])} | " + " | ".join(cells) + f" | {len(mine)} |")
     return "\n".join(lines) + "\n"
 
@@ -181,9 +192,9 @@ def _less(
     records: Sequence[Record], mine: Key, theirs: Key, measure: Measure, points: Sequence[str]
 ) -> str:
     """The paired difference of a figure."""
-    metric, scale, digits = measure
-    found = paired_difference(*(by_seed(records, key, metric, points) for key in (mine, theirs)))
-    return found.text(scale=scale, digits=digits) if found else NOTHING
+    metric, _, _ = measure
+    a, b = (by_seed(records, key, metric, points) for key in (mine, theirs))
+    return difference_cell(a, b, measure)
 
 
 def _cell(label: str) -> str:
@@ -207,8 +218,8 @@ def _baselines(records: Sequence[Record]) -> str:
             (dense, "nrmse"),
             (none, "nrmse"),
         ):
-            values = list(by_seed(records, key, (series, f"{name}_h{h}"), OWN).values())
-            cells.append(mean_and_spread(values, digits=3) if values else "–")
+            values = by_seed(records, key, (series, f"{name}_h{h}"), OWN)
+            cells.append(mean_cell(values.values(), scale=1, digits=3))
         lines.append(f"| {series} | {h} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -22,7 +22,6 @@ from microglia.lyapunov.controls import (
     random_synapses,
 )
 from microglia.lyapunov.gain import estimate_gains
-from microglia.lyapunov.graph import ends
 from microglia.lyapunov.keep import Reading
 
 Array = NDArray[Any]
@@ -166,4 +165,4 @@ def inhibitory_share(network: RecurrentNetwork) -> float:
     """
     if network.inhibitory is None:
         raise ConfigError("inhibitory: the network doesn't tell which neurons inhibit")
-    return float(network.inhibitory[ends(network.weights)[1]].mean())
+    return float(network.inhibitory[network.weights.indices].mean())

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from microglia.experiment.job import Record
 from microglia.experiment.recurrent.lnp_bars import OWN, by_seed
-from microglia.experiment.recurrent.lnp_columns import SCORES, Measure
+from microglia.experiment.recurrent.lnp_columns import (
+    NOTHING,
+    SCORES,
+    Measure,
+    difference_cell,
+    mean_cell,
+)
 from microglia.experiment.recurrent.lnp_paper import (
     AFTER,
     AS_IT_WAS,
@@ -19,7 +25,7 @@ from microglia.experiment.recurrent.lnp_paper import (
     without,
 )
 from microglia.experiment.recurrent.trained_job import DENSE
-from microglia.experiment.statistics import mean_and_spread, paired_difference
+from microglia.experiment.statistics import mean_and_spread
 
 ONE = {
     "noise pruning": "I+II",
@@ -82,7 +88,7 @@ def one_for_all(records: Sequence[Record], each: Sequence[Record]) -> str:
             continue
         cells = [_mean(one, measure)]
         for values in found:
-            cells += [_mean(values, measure), _difference(one, values, measure)]
+            cells += [_mean(values, measure), difference_cell(one, values, measure)]
         paired = len(set(one).intersection(*(values for values in found if values)))
         lines.append(f"| {task} | " + " | ".join(cells) + f" | {paired} |")
     return "\n".join(lines) + "\n"
@@ -139,14 +145,12 @@ def _trained(experiment: str, records: Sequence[Record]) -> str:
     ]
     for a, b in PAIRS:
         cells = [
-            _difference(_values(records, a, m), _values(records, b, m), m) for m in columns.values()
+            difference_cell(_values(records, a, m), _values(records, b, m), m)
+            for m in columns.values()
         ]
         if set(cells) != {NOTHING}:
             lines.append(f"| {a} − {b} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-NOTHING = "–"
 
 
 def _values(records: Sequence[Record], label: str, measure: Measure) -> dict[int, float]:
@@ -157,10 +161,4 @@ def _values(records: Sequence[Record], label: str, measure: Measure) -> dict[int
 
 def _mean(values: Mapping[int, float], measure: Measure) -> str:
     _, scale, digits = measure
-    return mean_and_spread(list(values.values()), scale=scale, digits=digits) if values else NOTHING
-
-
-def _difference(a: Mapping[int, float], b: Mapping[int, float], measure: Measure) -> str:
-    _, scale, digits = measure
-    found = paired_difference(a, b)
-    return found.text(scale=scale, digits=digits) if found else NOTHING
+    return mean_cell(values.values(), scale=scale, digits=digits)
