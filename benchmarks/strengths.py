@@ -2,16 +2,18 @@
 
     MICROGLIA_DATA=... python benchmarks/strengths.py stds upr --json strengths.json
 
-On the 5-conv network of tier S, for as many steps as there, on a quarter of its images in batches
-of a quarter; a seed that no table reports. Only the sparsity that a method comes to is looked at,
-before it is projected: no accuracy. Searched by the secant method on log strength against the log
-odds of the sparsity.
+On the 5-conv network of tier S, with its images, batches and learning rates, up to the step at
+which the method is projected; a seed that no table reports. Only the sparsity that the method comes
+to is looked at: no accuracy. Searched by the secant method on log strength against the log odds of
+the sparsity; one that isn't met in so many tries is an error, unless the strength is at its end.
+The file keeps the rows of methods that aren't searched again.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
 import tempfile
 from pathlib import Path
@@ -21,66 +23,79 @@ from record import about, write
 
 from microglia.experiment.bench import Bench
 from microglia.experiment.config import RunConfig
-from microglia.experiment.rivals import comparison
+from microglia.experiment.rivals import STRENGTHS, comparison
 from microglia.experiment.tiers import TIERS
-from microglia.experiment.trial import train_dense, train_pruned
-from microglia.methods import method_named
+from microglia.experiment.trial import train_pruned
 from microglia.runtime import keep_freed_memory
+from microglia.training import TrainingConfig
 
 SEED = 100
 CLOSE = 0.2
 """Part of what is to be left by which the sparsity reached may miss."""
-TRIES = 5
+TRIES = 8
 LONGEST_STEP = 4.0
-STARTS = {
-    "stds": 0.2,
-    "grad-r": 0.13,
-    "soft-deep-r": 0.13,
-    "upr": 1e-3,
-    "hard-concrete": 3e-3,
-    "sd-snn": 0.1,
-    "dpap": 1.0,
-    "pca": 1e-3,
-}
-"""The first strength that is tried: for most what a method has by default."""
 HIGHEST = {"sd-snn": 0.9, "dpap": 1.9}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("methods", nargs="*", choices=list(STARTS))
+    parser.add_argument("methods", nargs="*", choices=list(STRENGTHS))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     keep_freed_memory()
-    where, rows = about(), []
-    for method in arguments.methods or STARTS:
-        strength = STARTS[method]
+    methods = arguments.methods or list(STRENGTHS)
+    where, rows = about(), kept(arguments.json, but=methods)
+    for method in methods:
         for config in configs(method):
-            found = search(config, strength)
-            rows += found
-            strength = found[-1]["strength"]
+            rows += search(config)
             write(arguments.json, "strengths", where, seed=SEED, rows=rows)
 
 
-def configs(method: str) -> list[RunConfig]:
-    """The method's runs in the comparison, each on less data."""
-    shorter = []
-    for job in comparison(TIERS["s"]).jobs():
-        if job.label != method or job.seed != 0:
-            continue
-        data = dataclasses.replace(
-            job.config.data,
-            train_rows=(0, 2_500),
-            validation_rows=(20_000, 20_050),
-            batch_size=16,
+def kept(file: Path | None, *, but: list[str]) -> list[dict[str, Any]]:
+    """The rows of other methods in a file of before."""
+    if file is None or not file.exists():
+        return []
+    return [row for row in json.loads(file.read_text())["rows"] if row["method"] not in but]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Beginning(TrainingConfig):
+    """The first epochs of a training of so many."""
+
+    of_epochs: int
+
+    def learning_rate_factor(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
+        return super().learning_rate_factor(
+            step, total_steps=self.of_epochs * steps_per_epoch, steps_per_epoch=steps_per_epoch
         )
-        shorter.append(dataclasses.replace(job.config, data=data, seeds=(SEED,)))
-    return shorter
 
 
-def search(config: RunConfig, strength: float) -> list[dict[str, Any]]:
-    """What was reached with each strength that was tried, the last one close or the last try."""
-    wanted = config.pruning.sparsity
+def configs(method: str) -> list[RunConfig]:
+    """The method's runs in the comparison, each up to its projection."""
+    return [
+        until_projected(job.config)
+        for job in comparison(TIERS["s"]).jobs()
+        if job.label == method and job.seed == 0
+    ]
+
+
+def until_projected(config: RunConfig) -> RunConfig:
+    training = dataclasses.asdict(config.training)
+    last = config.pruning.until_epochs
+    assert last is not None
+    assert last == int(last), "whole epochs are trained"
+    training |= {"epochs": int(last), "of_epochs": config.training.epochs}
+    return dataclasses.replace(
+        config,
+        training=Beginning(**training),
+        data=dataclasses.replace(config.data, validation_rows=(20_000, 20_050)),
+        seeds=(SEED,),
+    )
+
+
+def search(config: RunConfig) -> list[dict[str, Any]]:
+    """What was reached with each strength that was tried, the one in use first, the last close."""
+    wanted, strength = config.pruning.sparsity, config.pruning.options["strength"]
     assert wanted is not None
     rows: list[dict[str, Any]] = []
     for _ in range(TRIES):
@@ -91,21 +106,23 @@ def search(config: RunConfig, strength: float) -> list[dict[str, Any]]:
         }
         rows.append({**row, "reached": reached(config, row["strength"])})
         print(rows[-1], flush=True)
-        if abs(rows[-1]["reached"] - wanted) <= CLOSE * (1 - wanted):
-            break
         highest = HIGHEST.get(config.pruning.method, math.inf)
+        weak = strength == highest and rows[-1]["reached"] < wanted
+        if weak or abs(rows[-1]["reached"] - wanted) <= CLOSE * (1 - wanted):
+            return rows
         strength = min(highest, following(rows, wanted))
-    return rows
+    raise SystemExit(f"{config.pruning.method}: {wanted:g} not met in {TRIES} tries: {rows}")
 
 
 def following(rows: list[dict[str, Any]], wanted: float) -> float:
-    """The strength to try next."""
-    points = [(math.log(row["strength"]), odds(row["reached"])) for row in rows[-2:]]
+    """The strength to try next: between the nearest on either side, else beyond the nearest two."""
+    points = [(math.log(row["strength"]), odds(row["reached"])) for row in rows]
+    points.sort(key=lambda point: abs(point[1] - odds(wanted)))
+    x, y = points[0]
+    across = [p for p in points if (p[1] > odds(wanted)) != (y > odds(wanted))]
     slope = 1.0
-    if len(points) == 2:
-        (x0, y0), (x1, y1) = points
-        slope = (y1 - y0) / (x1 - x0) if (y1 - y0) * (x1 - x0) > 0 else slope
-    x, y = points[-1]
+    for x1, y1 in (across or points[1:])[:1]:
+        slope = (y1 - y) / (x1 - x) if (y1 - y) * (x1 - x) > 0 else slope
     longest = math.log(LONGEST_STEP)
     return math.exp(x + max(-longest, min(longest, (odds(wanted) - y) / slope)))
 
@@ -122,9 +139,7 @@ def reached(config: RunConfig, strength: float) -> float:
     config = dataclasses.replace(config, pruning=pruning)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench.open(config, Path(folder), progress=False)
-        trained = method_named(pruning.method).needs == "trained"
-        dense = train_dense(bench, SEED).model if trained else None
-        trial = train_pruned(bench, SEED, dense=dense)
+        trial = train_pruned(bench, SEED)
     assert trial.reached is not None
     return round(trial.reached, 4)
 

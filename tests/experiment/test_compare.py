@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from microglia.cli import run
 from microglia.errors import ConfigError
-from microglia.experiment import compare_table
+from microglia.experiment import compare_table, results
 from microglia.experiment.compare import CompareConfig
 from microglia.experiment.results import read_results, run_in_processes, run_jobs
 
@@ -85,6 +86,22 @@ def test_controls_are_there_unasked_and_once(methods: list[str], matched: dict[s
         assert by_label[control].config.training == trained
         assert by_label[control].config.pruning.finetuning == 0
     assert ("random-weights" in by_label) == (methods[0] in ("stds", "random-weights"))
+
+
+def test_of_channels_and_weights_at_one_sparsity_each_has_its_narrow_network() -> None:
+    contest = {"methods": ["sca", "stds"], "sparsities": [0.5], "weight_sparsities": [0.5, 0.8]}
+    jobs = config(seeds=[0], compare=contest).jobs()
+    assert len({job.name for job in jobs}) == len(jobs)
+    narrow = {
+        (job.label, job.sparsity): job.like
+        for job in jobs
+        if job.config.pruning.method == "uniform-slim"
+    }
+    assert narrow == {
+        ("uniform-slim", 0.5): "sca",
+        ("uniform-slim as random-weights", 0.5): "random-weights",
+        ("uniform-slim", 0.8): "random-weights",
+    }
 
 
 def test_two_processes_do_each_run_once(tmp_path: Path) -> None:
@@ -203,8 +220,58 @@ latency_batch = 4
 
     monkeypatch.setattr(compare_table, "write_csv", locked)
     assert run(["compare", str(file), "--table"]) == 0
+    capsys.readouterr()
+    longer = ["compare", str(file), "--training.epochs", "2"]
+    assert run([*longer, "--list"]) == 0
+    assert capsys.readouterr().out.count("other  ") == 2
+    for command in (longer, [*longer, "--table"]):
+        assert run([*command, "--quiet"]) == 2
+        assert "another config, in training.epochs" in capsys.readouterr().err
     (tmp_path / "out" / "results.jsonl").unlink()
     assert run(["compare", str(file), "--table"]) != 0, "nothing to write"
+    nowhere = tmp_path / "nowhere"
+    assert run(["compare", str(file), "--table", "--output.directory", str(nowhere)]) != 0
+    assert not nowhere.exists()
+    assert run(["compare", str(file), "--list", "--seeds", "3,5"]) == 0
+    listed = capsys.readouterr().out.split()
+    assert [name for name in listed if "dense" in name] == [
+        "digits-digits/dense-seed3",
+        "digits-digits/dense-seed5",
+    ]
+
+
+def test_a_network_that_cannot_be_is_told_before_any_process_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("microglia.cli.compare.run_in_processes")
+    file = Path(__file__).parents[2] / "examples" / "compare.toml"
+    out = ["--output.directory", str(tmp_path / "out"), "--processes", "2"]
+    assert run(["compare", str(file), "--network.norm", "bm", *out]) == 2
+    assert "norm: 'bm' is unknown" in capsys.readouterr().err
+
+
+class _Marks:
+    """A job that leaves a file."""
+
+    builds_on = ()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def do(self, done: Any, *, folder: Path, progress: bool) -> dict[str, Any]:
+        (folder / f"{self.name}.done").touch()
+        raise ConfigError("it has no record")
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_whose_parent_is_gone_begins_nothing_more(
+    tmp_path: Path, alive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = SimpleNamespace(is_alive=lambda: alive)
+    monkeypatch.setattr(results.multiprocessing, "parent_process", lambda: parent)
+    failures: dict[str, str] = {}
+    results._work([_Marks("a"), _Marks("b")], tmp_path / "r.jsonl", tmp_path, failures)
+    assert sorted(p.stem for p in tmp_path.glob("*.done")) == (["a", "b"] if alive else [])
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,30 @@ def test_networks_pruned_by_other_settings_are_kept_apart(tmp_path: Path) -> Non
     assert {r["label"] for r in read_runs([plain, alike])} == {"SCA", "dense"}
 
 
+@pytest.mark.parametrize("deep", [1, 2, 4])
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, deep: int) -> None:
+    below = Path(*["same"] * (deep - 1))
+    plain = lines(tmp_path / "a" / below / "r.jsonl", run_record())
+    tuned = lines(tmp_path / "b" / below / "r.jsonl", run_record(pruning={"finetune_epochs": 2}))
+    wider = lines(tmp_path / "c" / "w.jsonl", run_record(width=0.9))
+    found = read_runs([plain, tuned, wider])
+    names = ["/".join((top, *below.parts, "r")) for top in ("a", "b")]
+    assert {r["label"] for r in found} == {"SCA", "dense", *(f"SCA ({name})" for name in names)}
+    assert {r["experiment"] for r in found} == {
+        f"digits-digits ({', '.join(names)})",
+        "digits-digits (w)",
+    }
+
+
+def test_a_folder_and_a_file_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    file = lines(tmp_path / "run.jsonl", run_record())
+    (tmp_path / "run").mkdir()
+    tuned = run_record(pruning={"finetune_epochs": 2})
+    (tmp_path / "run" / "table.json").write_text(json.dumps(tuned))
+    labels = {r["label"] for r in read_runs([file, tmp_path / "run"])}
+    assert labels == {"dense", "SCA (run)", "SCA (run.jsonl)"}
+
+
 def test_a_line_that_is_cut_short_is_left_out_aloud(tmp_path: Path) -> None:
     path = lines(tmp_path / "r.jsonl", *RECORDS)
     path.write_bytes(path.read_bytes()[:-9])

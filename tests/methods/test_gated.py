@@ -19,7 +19,7 @@ from microglia.methods import UPR, HardConcrete
 from zoo import make, same
 
 GATED = [HardConcrete, UPR]
-WEAK = {HardConcrete: 1e-3, UPR: 1e-4}  # enough to close some weights in a few steps, not all
+WEAK = {HardConcrete: 1e-4, UPR: 1e-4}  # enough to close some weights in a few steps, not all
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 
 

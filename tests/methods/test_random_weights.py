@@ -6,17 +6,26 @@ import pytest
 import torch
 from test_contract import Loop
 
-from microglia.methods import ESL, NDSNN, DeepR, Pruner, RandomWeights, SpikeThrift
+from microglia.methods import (
+    ESL,
+    NDSNN,
+    DeepR,
+    Pruner,
+    RandomWeights,
+    SparseRandom,
+    SpikeThrift,
+)
+from microglia.methods.parts.scores import erdos_renyi
 from zoo import make
 
-AT_RANDOM = [RandomWeights, ESL, NDSNN, SpikeThrift, DeepR]
+AT_RANDOM = [RandomWeights, SparseRandom, ESL, NDSNN, SpikeThrift, DeepR]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("cls", AT_RANDOM)
 def test_open_weights_are_a_fair_sample(cls: type[Pruner], seed: int) -> None:
     """Of the network drawn from the pruner's own seed: neither larger nor of one sign."""
-    ends = {} if cls is RandomWeights else {"until": 1000}
+    ends = {} if cls in (RandomWeights, SparseRandom) else {"until": 1000}
     loop = Loop(cls, "chain", sparsity=0.8, seed=seed, **ends)
     plain, _ = make("chain", T=2, seed=seed)
     for name, mask in loop.pruner.masks.keep().items():
@@ -34,3 +43,20 @@ def test_each_layer_keeps_an_equal_fraction_as_it_was_drawn(seed: int) -> None:
         assert abs(int(mask.sum()) - len(mask) / 4) <= 1
         drawn = plain.get_parameter(name).detach().flatten()
         assert torch.equal(loop.pruner.masks.weights[name].detach().flatten(), drawn * mask)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("network", ["chain", "pre-activation"])
+def test_a_sparse_random_network_is_the_start_of_esl(network: str, seed: int) -> None:
+    """Its layers have their shares by Erdős-Rényi, and its masks never move."""
+    control = Loop(SparseRandom, network, sparsity=0.9, seed=seed)
+    start = Loop(ESL, network, sparsity=0.9, seed=seed, every=100, until=1000)
+    masks = control.pruner.masks.keep()
+    assert all(torch.equal(m, masks[n]) for n, m in start.pruner.masks.keep().items())
+    shares = erdos_renyi(control.pruner.masks.weights)
+    degree = {n: int(m.sum()) / shares[n] for n, m in masks.items() if not m.all()}
+    assert len(degree) > 1
+    some = sum(degree.values()) / len(degree)
+    assert all(abs(d - some) * shares[n] < 2 for n, d in degree.items())
+    control.run(3)
+    assert all(torch.equal(m, masks[n]) for n, m in control.pruner.masks.keep().items())

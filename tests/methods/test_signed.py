@@ -194,14 +194,20 @@ def test_dormant_synapses_get_nothing_but_noise() -> None:
         for name, w in weights(loop).items():
             assert not w[asleep[name]].any()
 
-    loop = by_sgd(SoftDeepR, temperature=1e-3)
+    # Of its budget's 0.4 it leans to a tenth by itself.
+    for density, p in ((0.4, 0.4), (None, 0.04)):
+        _walks_above_its_lowest(density, lowest=-1e-3 * (1 - p) / (ALPHA * p))
+
+
+def _walks_above_its_lowest(density: float | None, *, lowest: float) -> None:
+    loop = by_sgd(SoftDeepR, temperature=1e-3, density=density)
+    signs = loop.pruner._signs.tensors
     loop.run(10)
     before = {n: t * signs[n] for n, t in loop.pruner._theta.tensors.items()}
     loop.backward()
     again = torch.Generator().manual_seed(0)
     again.set_state(loop.pruner.generator.get_state())
     loop.optimizer.step()
-    lowest = -1e-3 * 0.6 / (ALPHA * 0.4)
     for name, theta_now in loop.pruner._theta.tensors.items():
         walk = math.sqrt(2 * LR * 1e-3) * torch.randn(theta_now.shape, generator=again)
         dormant = before[name] <= 0

@@ -229,6 +229,7 @@ def reproduce(
 def compare(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="The comparison, a TOML file.")],
+    seeds: Seeds = None,
     processes: Annotated[int | None, typer.Option(help="How many at once.")] = None,
     list_jobs: Annotated[
         bool, typer.Option("--list", help="Print the names of the runs, and stop.")
@@ -238,7 +239,11 @@ def compare(
     ] = False,
     trials: Annotated[
         int | None,
-        typer.Option("--tune", help="First search settings, so many trials each."),
+        typer.Option(
+            "--tune",
+            help="First search settings, so many trials each; what other processes are at by then "
+            "is finished too.",
+        ),
     ] = None,
     storage: Annotated[
         str | None,
@@ -256,7 +261,7 @@ def compare(
     command.compare(
         Console(),
         config,
-        dotted_flags(context.args),
+        keys_given({"seeds": seeds}, context.args),
         processes=processes,
         trials=trials,
         storage=storage,

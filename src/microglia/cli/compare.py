@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,10 +13,16 @@ from rich.console import Console
 from microglia.cli.jobs import list_done, say_missing
 from microglia.errors import ConfigError, DataError
 from microglia.experiment import compare_table
+from microglia.experiment.bench import Bench
 from microglia.experiment.compare import CompareConfig
 from microglia.experiment.config import DENSE
 from microglia.experiment.job import Job, Record
-from microglia.experiment.results import read_results, run_in_processes, run_jobs
+from microglia.experiment.results import (
+    check_same,
+    read_results,
+    run_in_processes,
+    run_jobs,
+)
 from microglia.experiment.toml import read_table, set_key
 from microglia.experiment.tune import Found, tune_all
 from microglia.runtime import keep_freed_memory
@@ -52,12 +59,10 @@ def compare(
     if list_jobs:
         list_done(console, jobs, results)
         return
-    if not only_table:
-        keep_freed_memory()  # the process is ours
-        if count == 1:
-            run_jobs(jobs, results=results, folder=folder / JOBS, progress=progress)
-        else:
-            run_in_processes(jobs, count, results=results, folder=folder / JOBS)
+    if only_table:
+        _records(jobs, results)  # before anything is written
+    else:
+        _train(jobs, count, results=results, folder=folder / JOBS, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{CSV}.lock"):  # of two comparisons, who reads last also writes last
         records = _records(jobs, results)
@@ -69,10 +74,31 @@ def compare(
         say_missing(console, jobs, records)
 
 
+def _train(
+    jobs: Sequence[Job], processes: int, *, results: Path, folder: Path, progress: bool
+) -> None:
+    """Do what is missing; a network or data that can't be are told before any process begins."""
+    keep_freed_memory()  # the process is ours
+    first = jobs[0].config
+    Bench.open(first, folder, progress=False).network(first.seeds[0])
+    try:
+        if processes == 1:
+            run_jobs(jobs, results=results, folder=folder, progress=progress)
+        else:
+            run_in_processes(jobs, processes, results=results, folder=folder)
+    except KeyboardInterrupt:
+        print("microglia: the same command goes on from what is done so far", file=sys.stderr)
+        raise
+
+
 def _records(jobs: Sequence[Job], results: Path) -> list[Record]:
     """Those of the comparison that are there, a dense one among them."""
-    names = {job.name for job in jobs}
-    records = [r for name, r in read_results(results).items() if name in names]
+    done = read_results(results)
+    asked = [job for job in jobs if job.name in done]
+    for job in asked:
+        if not done[job.name].get("search"):  # what a search found stands in no config
+            check_same(job, done[job.name], results)
+    records = [done[job.name] for job in asked]
     if not any(r["label"] == DENSE for r in records):
         raise DataError(f"'{results}' has no finished run of this comparison yet.")
     return records

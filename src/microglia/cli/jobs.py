@@ -12,10 +12,18 @@ from microglia.experiment.results import Job, read_results
 
 
 def list_done(console: Console, jobs: Iterable[Job], results: Path) -> None:
-    """Print the name of each job, and whether it is in the results file."""
+    """Print the name of each job, and whether it is in the results file, or another config's is."""
     done = read_results(results)
     for job in jobs:
-        console.out(f"{'done' if job.name in done else '    '}  {job.name}", highlight=False)
+        console.out(f"{_state(job, done.get(job.name), results):5}  {job.name}", highlight=False)
+
+
+def _state(job: Job, record: Record | None, results: Path) -> str:
+    if record is None:
+        return ""
+    if record.get("search"):  # what a search found stands in no config
+        return "done"
+    return "other" if job.differs_from(record, where=f"{results}: '{job.name}'") else "done"
 
 
 def say_missing(console: Console, jobs: Iterable[Job], records: Iterable[Record]) -> None:

@@ -69,7 +69,10 @@ def reproduce(
                 f"'{path}' is not there: no job is done yet. Without --tables they are."
             )
         warn_if_cut(path)
-        print(tables_of(read_results(path).values()))
+        done = read_results(path)
+        print(tables_of(done.values()))
+        if missing := sum(job.name not in done for job in jobs):
+            console.out(f"{missing} of {len(jobs)} jobs are not done yet; --list shows which")
         return
     keep_freed_memory()  # the process is ours
     records = run_jobs(jobs, results=path, folder=folder / f"{paper}-{tier}", progress=progress)

@@ -35,7 +35,8 @@ class ContestConfig:
     Methods that prune channels are asked for each of `sparsities`, those that prune weights for
     each of `weight_sparsities`. Controls are there unasked: random channels and the evenly narrowed
     network at the parameters that SCA keeps, or else the first method that prunes channels; random
-    weights wherever weights are pruned, and the narrowed network at their parameters.
+    weights wherever weights are pruned, and the narrowed network at their parameters ("uniform-slim
+    as random-weights" where channels are pruned at that sparsity too).
 
     `settings` has a table for a method that wants its own, or for one of its sparsities
     ("stds-0.9"): its options, keys of the pruning section, or `epochs`.
@@ -133,7 +134,7 @@ class CompareConfig:
         A control that is also asked for as a method is trained once, as the matched control.
         """
         found = [
-            (job, [_matched(job, c) for c in self.compare.controls_of(job.label)])
+            (job, [self._matched(job, c) for c in self.compare.controls_of(job.label)])
             for job in self._jobs()
         ]
         instead = {control.name for _, matched in found for control in matched}
@@ -145,7 +146,9 @@ class CompareConfig:
         return [
             job
             for job in self.jobs()
-            if job.seed == first and job.label != DENSE and method_named(job.label).search
+            if job.seed == first
+            and job.label != DENSE
+            and method_named(job.config.pruning.method).search
         ]
 
     def with_options(self, found: Mapping[str, Mapping[str, Any]]) -> CompareConfig:
@@ -199,16 +202,17 @@ class CompareConfig:
             pruning=from_table(PruningConfig, pruning, where="pruning."),
         )
 
-
-def _matched(job: Job, control: str) -> Job:
-    """A control at the parameters that a job's network keeps, trained as it is."""
-    pruning = dataclasses.replace(
-        job.config.pruning,
-        method=control,
-        options={},
-        warmup_epochs=None,
-        finetune_epochs=0,
-        distill=0.0,
-    )
-    config = dataclasses.replace(job.config, pruning=pruning)
-    return dataclasses.replace(job, label=control, config=config, like=job.label)
+    def _matched(self, job: Job, control: str) -> Job:
+        """A control at the parameters that a job's network keeps, trained as it is."""
+        pruning = dataclasses.replace(
+            job.config.pruning,
+            method=control,
+            options={},
+            warmup_epochs=None,
+            finetune_epochs=0,
+            distill=0.0,
+        )
+        config = dataclasses.replace(job.config, pruning=pruning)
+        twice = self.compare.reference and job.sparsity in self.compare.sparsities
+        label = f"{control} as {job.label}" if twice and job.label == RANDOM_WEIGHTS else control
+        return dataclasses.replace(job, label=label, config=config, like=job.label)

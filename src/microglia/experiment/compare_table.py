@@ -134,8 +134,11 @@ COLUMNS = (
     "reached alone | seeds | published"
 )
 LEGEND = (
-    "×: of the dense network of the same seed. − random: accuracy less that of random channels or "
-    "weights at the same sparsity. Size and latency are of the compact network, and "
+    "×: of the dense network of the same seed. Sparsity: as asked for, of channels or weights; a "
+    "narrow network beside weights keeps the parameters of random weights. Reached alone: the "
+    "sparsity that a method came to by its own rule before it was cut to the one asked for. "
+    "Connectivity: parameters that masks leave open. − random: accuracy less that of random "
+    "channels or weights at the same sparsity. Size and latency are of the compact network, and "
     "after the slash with its layers of few weights as CSR matrices. Training counts the dense "
     "network's epochs where a method builds on it, and those of all trials of tuning. Published: "
     "as papers report it, of their networks and training."

@@ -6,6 +6,7 @@ each network and seed. What a table alone lacks (epochs, layers, scores) is in a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ LABELS = {"sca": "SCA"}
 class _Source:
     """Records of one experiment that share everything but their pruning, and where they lay."""
 
+    path: Path
     name: str
     experiment: str
     settings: str
@@ -43,7 +45,7 @@ def read_runs(paths: Sequence[Path]) -> list[Record]:
     Raises:
         DataError: there is no run at a path, a file is empty, or of another version.
     """
-    sources = [source for path in paths for source in _sources(path)]
+    sources = _told_apart([source for path in paths for source in _sources(path)])
     kinds: dict[str, dict[str, list[str]]] = {}
     for source in sources:
         named = kinds.setdefault(source.experiment, {}).setdefault(source.settings, [])
@@ -64,6 +66,20 @@ def read_runs(paths: Sequence[Path]) -> list[Record]:
             name = name_of(title, label, record["sparsity"], record["seed"])
             found[name] = {**record, "name": name, "experiment": title, "label": label}
     return list(found.values())
+
+
+def _told_apart(sources: Sequence[_Source]) -> list[_Source]:
+    """Sources of one name from several paths get the folders before it that tell these apart."""
+    parts = {source.path: source.path.resolve().parts for source in sources}
+    found = []
+    for source in sources:
+        mine, deep = parts[source.path], 1
+        others = {parts[s.path] for s in sources if s.name == source.name} - {mine}
+        while any(mine[-deep:] == other[-deep:] for other in others):
+            deep += 1
+        last = mine[-1] if others and deep == 1 else source.name
+        found.append(dataclasses.replace(source, name="/".join((*mine[-deep:-1], last))))
+    return found
 
 
 def _named(record: Record) -> str:
@@ -125,11 +141,11 @@ def _of_file(path: Path) -> list[_Source]:
         kind = _kind(line, where)
         if kind == "run":
             name = path.stem if len(lines) == 1 else f"{path.stem}, line {number}"
-            found.append(_of_run(line, name, where=where, work=None))
+            found.append(_of_run(line, name, where=where, path=path, work=None))
         else:
             read_config(line["config"], where=where)
             jobs.append(line)
-    return [*found, *_of_jobs(jobs, path.stem)]
+    return [*found, *_of_jobs(jobs, path)]
 
 
 def _kind(line: Any, where: str) -> str:
@@ -149,14 +165,14 @@ def _kind(line: Any, where: str) -> str:
     raise DataError(f"{where} is no result of a run; name another file.")
 
 
-def _of_jobs(records: Sequence[Record], name: str) -> list[_Source]:
+def _of_jobs(records: Sequence[Record], path: Path) -> list[_Source]:
     """A source for each experiment; the dense network's settings stand for all."""
     found = []
     for experiment in dict.fromkeys(r["experiment"] for r in records):
         mine = [r for r in records if r["experiment"] == experiment]
         dense = next((r for r in mine if r["label"] == DENSE), mine[0])
         settings = _settings(read_config(dense["config"], where=dense["name"]))
-        found.append(_Source(name, experiment, settings, mine))
+        found.append(_Source(path, path.stem, experiment, settings, mine))
     return found
 
 
@@ -167,10 +183,10 @@ def _of_directory(path: Path) -> _Source:
         raise DataError(f"'{path / TABLE}' can't be read ({error})") from error
     if not isinstance(record, dict) or _kind(record, str(path / TABLE)) != "run":
         raise DataError(f"'{path / TABLE}' is no table of a run.")
-    return _of_run(record, path.resolve().name, where=str(path / TABLE), work=path)
+    return _of_run(record, path.resolve().name, where=str(path / TABLE), path=path, work=path)
 
 
-def _of_run(record: Record, name: str, *, where: str, work: Path | None) -> _Source:
+def _of_run(record: Record, name: str, *, where: str, path: Path, work: Path | None) -> _Source:
     """A table's networks as records, with what they left in the run's directory, if it is there."""
     config = read_config(record["config"], where=where)
     experiment = f"{Path(config.data.source).name}-{config.network.name}"
@@ -204,7 +220,7 @@ def _of_run(record: Record, name: str, *, where: str, work: Path | None) -> _Sou
                 **_parameters_kept(values, dense),
             }
         )
-    return _Source(name, experiment, _settings(config), records)
+    return _Source(path, name, experiment, _settings(config), records)
 
 
 def _figures(

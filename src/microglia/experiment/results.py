@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -133,10 +134,13 @@ def run_in_processes(
 
 
 def _work(jobs: Sequence[Job], results: Path, folder: Path, failures: dict[str, str]) -> None:
-    """Take jobs until none is left that can be done."""
+    """Take jobs until none is left that can be done, or nobody waits for them any more."""
+    parent = multiprocessing.parent_process()
     while True:
         outcomes: list[Outcome] = []
         for job in jobs:
+            if parent is not None and not parent.is_alive():
+                return
             if job.name not in failures:
                 try:
                     outcomes.append(_attempt(job, results=results, folder=folder, progress=False))

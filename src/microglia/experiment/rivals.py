@@ -4,8 +4,8 @@ Channel methods at half and at 80 % of the channels, weight methods at 90 and 98
 random channels and the evenly narrowed network at the parameters that SCA keeps, and the narrowed
 one also at those of random weights. Methods for trained networks start from their seed's dense one
 and get two epochs more. Emergent methods have the strength that comes near the sparsity on its own
-(`STRENGTHS`), and are projected to it at three quarters of the run; records tell what they had
-reached. PCA's needs none: its projection closes the channels that the right strength would.
+(`STRENGTHS`), and are projected to it at half of the run; records tell what they had reached. PCA's
+needs none: its projection closes the channels that the right strength would.
 """
 
 from __future__ import annotations
@@ -21,20 +21,25 @@ from microglia.methods import METHODS
 
 UNTIL = 0.75
 """Part of a run after which masks stay."""
+CUT = 0.5
+"""The same of methods that may be far from their budget until they are cut to it: the learning
+rates after it sum to about those of the two epochs that a trained network gets."""
 UPDATE = 1 / 32
 """Part of a run between updates of methods that count in them; their papers have hundreds."""
-DRAWN = 0.375
-"""Part of a run after which ADMM draws weights: by validation later, and more softly, than by its
-defaults (`benchmarks/admm_settings.py`), which came out below random weights."""
+DRAWN = 0.25
+"""Part of a run after which ADMM draws weights: eight updates before the cut, each softer than by
+its default ρ (`benchmarks/admm_settings.py`)."""
+SCALES = 1e-3
+"""Slimming's λ: ten times the paper's, for a run of a hundredth of its steps."""
 ROUNDS = 3
 """Of lottery tickets, each of half a run: tickets cost one and a half times the dense network."""
 
 SEEDS = 3
 
 STRENGTHS = {
-    "stds": {0.9: 0.266, 0.98: 0.538},
-    "grad-r": {0.9: 0.0734, 0.98: 0.165},
-    "soft-deep-r": {0.9: 0.626, 0.98: 0.626},
+    "stds": {0.9: 0.395, 0.98: 0.772},
+    "grad-r": {0.9: 0.127, 0.98: 0.29},
+    "soft-deep-r": {0.9: 0.2, 0.98: 0.481},
     "hard-concrete": {0.9: 3.74e-4, 0.98: 1.5e-3},
     "upr": {0.9: 1.17e-5, 0.98: 7.53e-5},
     "sd-snn": {0.8: 0.146},  # its own reaches half
@@ -95,16 +100,22 @@ def _settings(tier: Tier) -> dict[str, dict[str, Any]]:
         for method, found in STRENGTHS.items()
         for sparsity, strength in found.items()
     }
+    cut = {"until_epochs": CUT * tier.epochs}
+    strengths["dpap-0.8"] |= cut  # reaches half
+    in_layers = {"scope": "layer"}  # over all layers, each leaves one or two next to nothing
     return {
         **strengths,
+        **dict.fromkeys(("stds", "grad-r", "soft-deep-r", "hard-concrete", "upr"), cut),
         "sca": {"warmup_epochs": 0.125 * tier.epochs},
         "esl": updates,
         "ndsnn": updates,
         "spike-thrift": updates,
         "sd-snn": updates,
         "dpap": updates,
-        "magnitude": {"scope": "layer"},  # as its source; over all layers the last keeps 1 to 7
-        "admm": {"warmup_epochs": DRAWN * tier.epochs, "rho": 0.01},
+        "magnitude": in_layers,
+        "activity": in_layers,
+        "slimming": {**in_layers, "penalty": SCALES},
+        "admm": {**updates, **cut, "warmup_epochs": DRAWN * tier.epochs, "rho": 0.01},
         "lottery-ticket": {
             "rounds": ROUNDS,
             "every_epochs": float(half),

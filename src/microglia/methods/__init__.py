@@ -26,6 +26,7 @@ from microglia.methods.sca import SCA
 from microglia.methods.sd_snn import SDSNN
 from microglia.methods.slimming import Slimming
 from microglia.methods.soft_deep_r import SoftDeepR
+from microglia.methods.sparse_random import SparseRandom
 from microglia.methods.spike_thrift import SpikeThrift
 from microglia.methods.stds import STDS
 from microglia.methods.uniform_slim import UniformSlim
@@ -60,6 +61,7 @@ __all__ = [
     "RandomWeights",
     "Slimming",
     "SoftDeepR",
+    "SparseRandom",
     "SpikeThrift",
     "UniformSlim",
     "WeightMagnitude",
@@ -77,6 +79,7 @@ METHODS: dict[str, type[Pruner]] = {
         Magnitude,
         WeightMagnitude,
         RandomWeights,
+        SparseRandom,
         STDS,
         Slimming,
         PCA,

@@ -40,7 +40,7 @@ class HardConcrete(GatedPruner):
     travel = 10.0
 
     def __init__(
-        self, model: nn.Module, *, strength: float = 3e-3, start: float = 0.9, **settings: Any
+        self, model: nn.Module, *, strength: float = 3e-3, start: float = 0.5, **settings: Any
     ) -> None:
         if not 0 < start < 1:
             raise ConfigError(f"start is a probability, in (0, 1); got {start!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +30,16 @@ class SignedPruner(HiddenPruner):
             weights; None for a pull of 0.6 in `until` steps at the rate that the optimizer has, but
             at most ½.
         density: fraction of the synapses that the method leans to where nothing is learned, in
-            (0, 1]; None for what the budget leaves, and 0.05 if that is no sparsity.
+            (0, 1]; None for what the budget leaves (a tenth of it in soft Deep R), and 0.05 if the
+            budget is no sparsity.
         The others: see `HiddenPruner`.
 
     Raises:
         ConfigError: a setting out of range, or neither `strength` nor `until`.
     """
+
+    leaning: ClassVar[float] = 1.0
+    """Of what the budget leaves, the density that is leant to."""
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class SignedPruner(HiddenPruner):
         p = self.budget.sparsity
         if self.density is not None or p is None:
             return self.density or 0.05
-        return 1 - (p[name] if isinstance(p, Mapping) else p)
+        return self.leaning * (1 - (p[name] if isinstance(p, Mapping) else p))
 
     def _sign(self, name: str, like: Tensor) -> Tensor:
         return on_device(self._signs.tensors, name, like.device)

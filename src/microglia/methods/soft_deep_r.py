@@ -31,11 +31,12 @@ class SoftDeepR(SignedPruner):
     Source: Bellec et al., "Deep rewiring: training very sparse deep networks", ICLR 2018, with the
     noise of Kappel et al., "Network plasticity as Bayesian inference", PLOS Computational Biology
     2015. Signs are those of the weights as they were drawn (the paper draws them), the network
-    starts dense, and what `strength` and `temperature` are by default is this package's choice.
+    starts dense, and what the settings are by default is this package's choice.
     """
 
     name = "soft-deep-r"
     source = "Bellec et al., ICLR 2018"
+    leaning = 0.1  # the rest is of synapses that have learned, or have just grown
 
     def __init__(self, model: nn.Module, *, temperature: float = 1e-4, **settings: Any) -> None:
         check_temperature(temperature)
