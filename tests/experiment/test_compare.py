@@ -269,8 +269,8 @@ def test_whose_parent_is_gone_begins_nothing_more(
 ) -> None:
     parent = SimpleNamespace(is_alive=lambda: alive)
     monkeypatch.setattr(results.multiprocessing, "parent_process", lambda: parent)
-    failures: dict[str, str] = {}
-    results._work([_Marks("a"), _Marks("b")], tmp_path / "r.jsonl", tmp_path, failures)
+    jobs: Any = [_Marks("a"), _Marks("b")]
+    results._work(jobs, tmp_path / "r.jsonl", tmp_path, tmp_path / "failures.jsonl")
     assert sorted(p.stem for p in tmp_path.glob("*.done")) == (["a", "b"] if alive else [])
 
 
@@ -289,6 +289,11 @@ def test_whose_parent_is_gone_begins_nothing_more(
             "trained as 'sca' is",
         ),
         ("compare", {"methods": ["sca"], "processes": 0}, "processes"),
+        (
+            "compare",
+            {"methods": ["sca"], "settings": {"sca": {"until_epochs": 3}}},
+            "after training.epochs = 2",
+        ),
         ("pruning", {"sparsity": 0.5}, "the comparison sets it"),
         ("seeds", [], "seeds"),
     ],

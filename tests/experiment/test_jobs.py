@@ -158,11 +158,11 @@ def test_another_config_under_the_same_name_is_refused(finished: Path) -> None:
 def test_a_job_that_could_not_begin_is_retried_with_another_config(tmp_path: Path) -> None:
     """Where nothing was begun there is nothing to mix up; where something was there is."""
     good = jobs()[1]
-    pruning = dataclasses.replace(good.config.pruning, until_epochs=9.0)
+    pruning = dataclasses.replace(good.config.pruning, warmup_epochs=9.0)
     bad = dataclasses.replace(good, config=dataclasses.replace(good.config, pruning=pruning))
     where: dict[str, Any] = {"results": tmp_path / "r.jsonl", "folder": tmp_path, "progress": False}
     run_jobs(jobs()[:1], **where)
-    with pytest.raises(ConfigError, match="until_epochs"):
+    with pytest.raises(ConfigError, match="warmup_epochs"):
         run_jobs([bad], **where)
     assert (tmp_path / good.name / CONFIG).is_file()
     assert [r["label"] for r in run_jobs([good], **where)] == ["dense", "SCA"]

@@ -264,6 +264,14 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_seeds(self.seeds)
+        until, epochs = self.pruning.until_epochs, self.training.epochs
+        trains = method_named(self.pruning.method).needs == "training"
+        if trains and until is not None and until > epochs:
+            raise ConfigError(
+                f"pruning.until_epochs = {until:g}: masks would still change when training ends, "
+                f"after training.epochs = {epochs}. Train longer, or lower it, such as to three "
+                "quarters of the epochs."
+            )
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> RunConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from filelock import FileLock, Timeout
 from microglia.errors import ConfigError, DataError, MicrogliaError
 from microglia.experiment.job import KEYS, LATER_KEYS, REMEDY, Record
 from microglia.experiment.lines import append_line, read_lines
-from microglia.experiment.processes import SPAWN, run_side_by_side
+from microglia.experiment.processes import run_side_by_side
 from microglia.experiment.recurrent import job as recurrent_job
 from microglia.experiment.recurrent import reservoir_job, trained_job
 from microglia.experiment.run_dir import LOCK
@@ -124,34 +125,43 @@ def run_in_processes(
     Raises:
         ConfigError: what went wrong, job by job, when all the others are done.
     """
-    with SPAWN.Manager() as manager:
-        failures = manager.dict()
+    with tempfile.TemporaryDirectory() as scratch:
+        failures = Path(scratch) / "failures.jsonl"
         died = run_side_by_side(_work, list(jobs), results, folder, failures, count=count)
-        lines = [f"{name}: {message}" for name, message in failures.items()]
+        lines = [f"{job}: {message}" for job, message in _failed(failures).items()]
     if lines or died:
         raise ConfigError("\n".join(["not all jobs could be done", *lines, *died]))
     return list(read_results(results).values())
 
 
-def _work(jobs: Sequence[Job], results: Path, folder: Path, failures: dict[str, str]) -> None:
-    """Take jobs until none is left that can be done, or nobody waits for them any more."""
+def _work(jobs: Sequence[Job], results: Path, folder: Path, failures: Path) -> None:
+    """Take jobs until none is left that can be done, or nobody waits for them any more.
+
+    What fails is written down for all processes, in a file: a server that they shared would outlive
+    the one that started it, if that is killed.
+    """
     parent = multiprocessing.parent_process()
     while True:
         outcomes: list[Outcome] = []
         for job in jobs:
             if parent is not None and not parent.is_alive():
                 return
-            if job.name not in failures:
+            if job.name not in _failed(failures):
                 try:
                     outcomes.append(_attempt(job, results=results, folder=folder, progress=False))
                 except MicrogliaError as error:
-                    failures[job.name] = str(error)
+                    append_line(failures, {"job": job.name, "message": str(error)})
                 except Exception:  # a fault of ours, or of what is trained
-                    failures[job.name] = traceback.format_exc()
+                    append_line(failures, {"job": job.name, "message": traceback.format_exc()})
         if "did" not in outcomes:
             if "busy" not in outcomes:
                 return
             time.sleep(POLL)
+
+
+def _failed(failures: Path) -> dict[str, str]:
+    """What went wrong, by the job's name."""
+    return {line["job"]: line["message"] for line in read_lines(failures)}
 
 
 def check_same(job: Job, record: Record, path: Path) -> None:

@@ -90,12 +90,6 @@ def check_pruning(bench: Bench) -> None:
             "would not be trained. Train longer, or lower pruning.every_epochs or "
             "pruning.warmup_epochs."
         )
-    if (until := pruning.until_epochs) is not None and until > bench.config.training.epochs:
-        raise ConfigError(
-            f"pruning.until_epochs = {until:g}: masks would still change when training ends, after "
-            f"training.epochs = {bench.config.training.epochs}. Train longer, or lower it, such as "
-            "to three quarters of the epochs."
-        )
 
 
 def _check_rounds(pruner: mg.LotteryTicket, training: TrainingConfig, steps: int) -> None:
