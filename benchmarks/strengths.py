@@ -52,10 +52,12 @@ def main() -> None:
 
 
 def kept(file: Path | None, *, but: list[str]) -> list[dict[str, Any]]:
-    """The rows of other methods in a file of before."""
+    """The rows of other methods in a file of before, with the commit that they are of."""
     if file is None or not file.exists():
         return []
-    return [row for row in json.loads(file.read_text())["rows"] if row["method"] not in but]
+    before = json.loads(file.read_text())
+    rows = [row for row in before["rows"] if row["method"] not in but]
+    return [{"commit": before["commit"], **row} for row in rows]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
