@@ -105,7 +105,7 @@ def _settings(tier: Tier) -> dict[str, dict[str, Any]]:
     in_layers = {"scope": "layer"}  # over all layers, each leaves one or two next to nothing
     return {
         **strengths,
-        **dict.fromkeys(("stds", "grad-r", "soft-deep-r", "hard-concrete", "upr"), cut),
+        **dict.fromkeys(("stds", "grad-r", "soft-deep-r", "hard-concrete"), cut),
         "sca": {"warmup_epochs": 0.125 * tier.epochs},
         "esl": updates,
         "ndsnn": updates,
